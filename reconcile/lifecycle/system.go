@@ -1,0 +1,103 @@
+package lifecycle
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/control"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// SystemNamespace is where Mainstay keeps its own objects.
+const SystemNamespace = "mainstay-system"
+
+// System keeps what every cluster has: its first namespaces, and the service kubernetes, which leads to the API.
+type System struct {
+	ServiceAddress netip.Addr     // of the service kubernetes
+	API            netip.AddrPort // where pods reach the API
+}
+
+func (System) Name() string { return "system" }
+
+func (System) Owns() []control.Owned {
+	return []control.Owned{{Kind: namespaceKind}, {Kind: serviceKind}, {Kind: sliceKind}}
+}
+
+func (System) Watches() []control.Watch {
+	one := func(s *store.Snapshot, c store.Change) []store.Key {
+		if c.Object().GetName() != apiService && c.New != nil {
+			return nil
+		}
+		return []store.Key{{Kind: namespaceKind, Name: metav1.NamespaceDefault}}
+	}
+	return []control.Watch{{Kind: namespaceKind, Keys: one}, {Kind: serviceKind, Keys: one}, {Kind: sliceKind, Keys: one}}
+}
+
+const apiService = "kubernetes"
+
+// FirstKey is what to plan at the start of an empty store.
+func (System) FirstKey() store.Key {
+	return store.Key{Kind: namespaceKind, Name: metav1.NamespaceDefault}
+}
+
+// Plan creates what is missing, and puts back what was changed.
+func (y System) Plan(w control.World, _ store.Key) (control.Plan, error) {
+	var p control.Plan
+	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, SystemNamespace} {
+		if _, ok := store.Get[*corev1.Namespace](w.Snapshot, "", name); !ok {
+			p.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}}}, "every cluster has it")
+		}
+	}
+	if _, ok := store.Get[*corev1.Namespace](w.Snapshot, "", metav1.NamespaceDefault); ok {
+		keep(&p, w.Snapshot, y.service(), func(o *corev1.Service) any { return [2]any{o.Spec.ClusterIP, o.Spec.Ports} })
+		keep(&p, w.Snapshot, y.slice(), func(o *discoveryv1.EndpointSlice) any { return [2]any{o.Endpoints, o.Ports} })
+	}
+	return p, nil
+}
+
+// keep creates want, or replaces what is there in its place if the parts that count differ.
+func keep[T store.Object](p *control.Plan, s *store.Snapshot, want T, parts func(T) any) {
+	live, ok := store.Get[T](s, want.GetNamespace(), want.GetName())
+	switch {
+	case !ok:
+		p.Create(want, "every cluster has it")
+	case live.GetDeletionTimestamp() == nil && !equality.Semantic.DeepEqual(parts(live), parts(want)):
+		want.SetUID(live.GetUID())
+		want.SetCreationTimestamp(live.GetCreationTimestamp())
+		want.SetResourceVersion(live.GetResourceVersion())
+		p.Update(want, "it was changed")
+	}
+}
+
+func (y System) service() *corev1.Service {
+	single := corev1.IPFamilyPolicySingleStack
+	cluster := corev1.ServiceInternalTrafficPolicyCluster
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: apiService, Namespace: metav1.NamespaceDefault, Labels: map[string]string{"component": "apiserver", "provider": "kubernetes"}},
+		Spec: corev1.ServiceSpec{
+			Type:                  corev1.ServiceTypeClusterIP,
+			ClusterIP:             y.ServiceAddress.String(),
+			ClusterIPs:            []string{y.ServiceAddress.String()},
+			IPFamilies:            []corev1.IPFamily{corev1.IPv4Protocol},
+			IPFamilyPolicy:        &single,
+			InternalTrafficPolicy: &cluster,
+			SessionAffinity:       corev1.ServiceAffinityNone,
+			Ports:                 []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt32(int32(y.API.Port()))}},
+		},
+	}
+}
+
+func (y System) slice() *discoveryv1.EndpointSlice {
+	name, proto, port, ok := "https", corev1.ProtocolTCP, int32(y.API.Port()), true
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: apiService, Namespace: metav1.NamespaceDefault, Labels: map[string]string{discoveryv1.LabelServiceName: apiService}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{y.API.Addr().String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ok}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Protocol: &proto, Port: &port}},
+	}
+}

@@ -1,0 +1,21 @@
+package defaults
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
+)
+
+// GitSource follows the branch main, looks every minute, prunes, and gives a rollout five minutes.
+func GitSource(g *v1alpha1.GitSource) {
+	s := &g.Spec
+	if s.Ref == (v1alpha1.GitRef{}) {
+		s.Ref.Branch = "main"
+	}
+	missing(&s.Interval, metav1.Duration{Duration: time.Minute})
+	missing(&s.Timeout, metav1.Duration{Duration: 5 * time.Minute})
+	missing(&s.Prune, true)
+	unset(&s.Namespace, metav1.NamespaceDefault)
+}

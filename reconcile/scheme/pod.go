@@ -1,0 +1,83 @@
+package scheme
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+const unreachableSeconds = 300 // how long a pod stays on a node that is lost, unless it says otherwise
+
+// createPod gives a new pod what Kubernetes' built-in admission gives every pod.
+func createPod(p *corev1.Pod) {
+	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qos(&p.Spec)}
+	s := &p.Spec
+	if s.ServiceAccountName == "" {
+		s.ServiceAccountName = "default"
+		s.DeprecatedServiceAccount = "default"
+	}
+	if s.Priority == nil && s.PriorityClassName == "" {
+		none := int32(0)
+		s.Priority = &none
+	}
+	if s.PreemptionPolicy == nil {
+		lower := corev1.PreemptLowerPriority
+		s.PreemptionPolicy = &lower
+	}
+	for _, taint := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+		if !tolerates(s.Tolerations, taint) {
+			seconds := int64(unreachableSeconds)
+			s.Tolerations = append(s.Tolerations, corev1.Toleration{
+				Key: taint, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds,
+			})
+		}
+	}
+}
+
+func tolerates(all []corev1.Toleration, taint string) bool {
+	for _, t := range all {
+		if (t.Key == taint || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "") {
+			return true
+		}
+	}
+	return false
+}
+
+// changePodStatus keeps what a node, which writes the status, must not change.
+func changePodStatus(new, old *corev1.Pod) {
+	new.OwnerReferences = old.OwnerReferences
+	if new.Status.QOSClass == "" {
+		new.Status.QOSClass = old.Status.QOSClass
+	}
+}
+
+// qos is how much of what the pod uses it is promised: all, some, or nothing.
+func qos(s *corev1.PodSpec) corev1.PodQOSClass {
+	var all []corev1.ResourceRequirements
+	if s.Resources != nil {
+		all = append(all, *s.Resources)
+	} else {
+		for _, list := range [][]corev1.Container{s.InitContainers, s.Containers} {
+			for _, c := range list {
+				all = append(all, c.Resources)
+			}
+		}
+	}
+	anything, everything := false, true
+	for _, r := range all {
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+			limit, limited := r.Limits[name]
+			request, requested := r.Requests[name]
+			if limited && !requested {
+				request = limit
+			}
+			anything = anything || !limit.IsZero() || !request.IsZero()
+			everything = everything && !limit.IsZero() && limit.Cmp(request) == 0
+		}
+	}
+	switch {
+	case !anything:
+		return corev1.PodQOSBestEffort
+	case everything:
+		return corev1.PodQOSGuaranteed
+	}
+	return corev1.PodQOSBurstable
+}

@@ -1,0 +1,118 @@
+package scheme
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metainternal "k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/conversion"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// newRuntime registers the kinds under their version and, with the same Go type, under the internal one that
+// k8s.io/apiserver works on: so nothing has to be converted.
+func newRuntime(kinds []*Kind) *runtime.Scheme {
+	r := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, coordinationv1.AddToScheme, discoveryv1.AddToScheme,
+		autoscalingv1.AddToScheme, policyv1.AddToScheme, metainternal.AddToScheme, addOwn,
+	} {
+		must(add(r))
+	}
+	for _, k := range kinds {
+		for _, name := range []string{k.Kind, k.Kind + "List"} {
+			hub(r, k.GroupVersion().WithKind(name))
+		}
+		list := k.GroupVersion().WithKind(k.Kind + "List")
+		k.NewList = func() runtime.Object {
+			o, err := r.New(list)
+			must(err)
+			return o
+		}
+		r.AddTypeDefaultingFunc(k.New(), func(o any) { k.Default(o.(store.Object)) })
+		must(r.AddFieldLabelConversionFunc(k.GroupVersionKind, k.fieldLabel))
+		must(r.SetVersionPriority(k.GroupVersion()))
+	}
+	for _, gvk := range []schema.GroupVersionKind{
+		core("Binding"), core("PodLogOptions"), autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
+		policyv1.SchemeGroupVersion.WithKind("Eviction"),
+	} {
+		hub(r, gvk)
+	}
+	must(r.AddConversionFunc((*url.Values)(nil), (*corev1.PodLogOptions)(nil), podLogOptions))
+	return r
+}
+
+// must is for mistakes in the program, which show at its first start.
+func must(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("scheme: %v", err))
+	}
+}
+
+func addOwn(r *runtime.Scheme) error {
+	r.AddKnownTypes(v1alpha1.GroupVersion, &v1alpha1.GitSource{}, &v1alpha1.GitSourceList{}, &v1alpha1.Inventory{}, &v1alpha1.InventoryList{})
+	metav1.AddToGroupVersion(r, v1alpha1.GroupVersion)
+	return nil
+}
+
+func hub(r *runtime.Scheme, gvk schema.GroupVersionKind) {
+	o, err := r.New(gvk)
+	must(err)
+	r.AddKnownTypeWithName(schema.GroupVersionKind{Group: gvk.Group, Version: runtime.APIVersionInternal, Kind: gvk.Kind}, o)
+}
+
+// fieldLabel says which fields a field selector may name.
+func (k *Kind) fieldLabel(label, value string) (string, string, error) {
+	switch {
+	case label == "metadata.name", label == "metadata.namespace" && k.Namespaced, slices.Contains(k.labels, label):
+		return label, value, nil
+	}
+	return "", "", fmt.Errorf("%q is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", label)
+}
+
+// podLogOptions reads the query of a request for logs.
+func podLogOptions(in, out any, _ conversion.Scope) error {
+	q, o := *in.(*url.Values), out.(*corev1.PodLogOptions)
+	o.Container, o.Stream = q.Get("container"), nil
+	if s := q.Get("stream"); s != "" {
+		o.Stream = &s
+	}
+	for name, to := range map[string]*bool{
+		"follow": &o.Follow, "previous": &o.Previous, "timestamps": &o.Timestamps,
+		"insecureSkipTLSVerifyBackend": &o.InsecureSkipTLSVerifyBackend,
+	} {
+		// As everywhere in Kubernetes, any value but "false" and "0" means yes.
+		v := q.Get(name)
+		*to = q.Has(name) && v != "false" && v != "0"
+	}
+	for name, to := range map[string]**int64{"sinceSeconds": &o.SinceSeconds, "tailLines": &o.TailLines, "limitBytes": &o.LimitBytes} {
+		if v := q.Get(name); v != "" {
+			n, err := strconv.ParseInt(v, 10, 64)
+			if err != nil {
+				return fmt.Errorf("read the query: %s=%s: not a number", name, v)
+			}
+			*to = &n
+		}
+	}
+	if v := q.Get("sinceTime"); v != "" {
+		o.SinceTime = &metav1.Time{}
+		if err := o.SinceTime.UnmarshalQueryParameter(v); err != nil {
+			return fmt.Errorf("read the query: sinceTime: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+// Package validate refuses what Kubernetes refuses, with Kubernetes' paths and, where a user reads them, its words. Every
+// function tells all that is wrong at once. Objects are defaulted; what is absent here is valid.
+package validate
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Rules are the validations that depend on what the nodes can do.
+type Rules struct {
+	// Unsupported tells what they cannot do of a pod, with paths that begin inside the spec. Nil: they can do all.
+	Unsupported func(*corev1.PodSpec) field.ErrorList
+}
+
+func root(name string) *field.Path { return field.NewPath(name) }
+
+// metadata is for namespaced kinds, clusterMetadata for the others.
+func metadata(m *metav1.ObjectMeta, name validation.ValidateNameFunc) field.ErrorList {
+	return validation.ValidateObjectMeta(m, true, name, root("metadata"))
+}
+
+func clusterMetadata(m *metav1.ObjectMeta, name validation.ValidateNameFunc) field.ErrorList {
+	return validation.ValidateObjectMeta(m, false, name, root("metadata"))
+}
+
+func metadataUpdate(new, old *metav1.ObjectMeta) field.ErrorList {
+	return validation.ValidateObjectMetaUpdate(new, old, root("metadata"))
+}
+
+// immutable refuses another value.
+func immutable(new, old any, path *field.Path) field.ErrorList {
+	return validation.ValidateImmutableField(new, old, path)
+}
+
+func same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
+
+// invalid is one error for each of messages.
+func invalid(path *field.Path, value any, messages []string) field.ErrorList {
+	var errs field.ErrorList
+	for _, m := range messages {
+		errs = append(errs, field.Invalid(path, value, m))
+	}
+	return errs
+}
+
+func notNegative[N ~int32 | ~int64](n N, path *field.Path) field.ErrorList {
+	return validation.ValidateNonnegativeField(int64(n), path)
+}
+
+// oneOf refuses a value that is not in list. An empty one is missing.
+func oneOf[T ~string](value T, path *field.Path, list ...T) field.ErrorList {
+	if value == "" {
+		return field.ErrorList{field.Required(path, fmt.Sprintf("valid values: %v", list))}
+	}
+	for _, v := range list {
+		if v == value {
+			return nil
+		}
+	}
+	return field.ErrorList{field.NotSupported(path, value, list)}
+}

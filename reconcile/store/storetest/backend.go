@@ -1,0 +1,168 @@
+package storetest
+
+import (
+	"errors"
+	"iter"
+	"testing"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// A Place makes a new, empty place to keep objects in. What it returns opens it: once, and again whenever the Backend that
+// it returned before was closed.
+type Place func(t testing.TB) (open func() store.Backend)
+
+// Backend is the suite for a backend.
+func Backend(t *testing.T, place Place) {
+	for name, test := range map[string]func(*testing.T, func() store.Backend){
+		"a new one is empty":                               newIsEmpty,
+		"what was appended is loaded, also when reopened":  appendedIsLoaded,
+		"of several changes of a key in a group, the last": lastWins,
+		"who is behind or ahead is fenced":                 fenced,
+		"a large transaction is kept":                      largeIsKept,
+		"a group without changes is nothing":               emptyGroup,
+		"loading may be ended early":                       endedEarly,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, place(t)) })
+	}
+}
+
+func newIsEmpty(t *testing.T, open func() store.Backend) {
+	b := open()
+	defer shut(t, b)
+	compare(t, NewModel(), b)
+}
+
+func appendedIsLoaded(t *testing.T, open func() store.Backend) {
+	r, m, b := Rand(t), NewModel(), open()
+	for range 12 {
+		for range 1 + r.IntN(8) {
+			push(t, b, m, m.Group(r, Sizes{Deltas: 4, Changes: 8, Bytes: 3000, Keys: 60}))
+		}
+		if r.IntN(2) == 0 {
+			shut(t, b)
+			b = open()
+		}
+		compare(t, m, b)
+	}
+	shut(t, b)
+}
+
+func lastWins(t *testing.T, open func() store.Backend) {
+	r, m, b := Rand(t), NewModel(), open()
+	push(t, b, m, m.Group(r, Sizes{Deltas: 40, Changes: 1, Bytes: 100, Keys: 1}))
+	compare(t, m, b)
+	push(t, b, m, m.Group(r, Sizes{Deltas: 40, Changes: 2, Bytes: 100, Keys: 2}))
+	shut(t, b)
+	b = open()
+	defer shut(t, b)
+	compare(t, m, b)
+}
+
+func fenced(t *testing.T, open func() store.Backend) {
+	r, m, b := Rand(t), NewModel(), open()
+	defer func() { shut(t, b) }()
+	push(t, b, m, m.Group(r, Sizes{Deltas: 3, Changes: 3, Bytes: 10, Keys: 10}))
+	for _, after := range []store.Revision{0, m.Revision - 1, m.Revision + 1} {
+		if after == m.Revision {
+			continue
+		}
+		stale := m.Clone()
+		stale.Revision = after
+		if err := b.Append(t.Context(), after, stale.Group(r, Sizes{Deltas: 1, Changes: 1, Bytes: 10, Keys: 10})); !errors.Is(err, store.ErrFenced) {
+			t.Errorf("append after %d, when the end is %d: %v", after, m.Revision, err)
+		}
+	}
+	compare(t, m, b)
+	push(t, b, m, m.Group(r, Sizes{Deltas: 3, Changes: 3, Bytes: 10, Keys: 10}))
+	compare(t, m, b)
+}
+
+func largeIsKept(t *testing.T, open func() store.Backend) {
+	r, m, b := Rand(t), NewModel(), open()
+	d := store.Delta{}
+	for n := range 10_000 {
+		d.Revision++
+		d.Changes = append(d.Changes, m.change(r, n, d.Revision, 4000))
+	}
+	push(t, b, m, []store.Delta{d})
+	push(t, b, m, m.Group(r, Sizes{Deltas: 4, Changes: 4, Bytes: 10, Keys: 10}))
+	compare(t, m, b)
+	shut(t, b)
+	b = open()
+	defer shut(t, b)
+	compare(t, m, b)
+}
+
+func emptyGroup(t *testing.T, open func() store.Backend) {
+	m, b := NewModel(), open()
+	defer shut(t, b)
+	push(t, b, m, nil)
+	compare(t, m, b)
+}
+
+func endedEarly(t *testing.T, open func() store.Backend) {
+	m, b := NewModel(), open()
+	defer shut(t, b)
+	push(t, b, m, m.Group(Rand(t), Sizes{Deltas: 100, Changes: 100, Bytes: 100, Keys: 1000}))
+	_, objects := b.Load()
+	for _, err := range objects {
+		if err != nil {
+			t.Error(err)
+		}
+		break
+	}
+	compare(t, m, b)
+}
+
+// push appends ds to b, which holds what m says, and to m.
+func push(t testing.TB, b store.Backend, m *Model, ds []store.Delta) {
+	t.Helper()
+	if err := b.Append(t.Context(), m.Revision, ds); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range ds {
+		if err := m.Apply(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// compare loads b, and fails if it holds something else than m says.
+func compare(t testing.TB, m *Model, b store.Backend) {
+	t.Helper()
+	if diff := m.DiffBackend(b); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+// DiffBackend says how what b loads differs from the model, "" if it does not.
+func (m *Model) DiffBackend(b store.Backend) string {
+	var failed error
+	revision, objects := b.Load()
+	diff := m.Diff(revision, func(yield func(store.Object) bool) { failed = each(objects, m.kinds, yield) })
+	if failed != nil {
+		return failed.Error()
+	}
+	return diff
+}
+
+func each(objects iter.Seq2[store.Object, error], kinds store.Kinds, yield func(store.Object) bool) error {
+	for o, err := range objects {
+		if err != nil {
+			return err
+		}
+		o.GetObjectKind().SetGroupVersionKind(kinds.Of(o)) // a backend need not keep it
+		if !yield(o) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func shut(t testing.TB, b store.Backend) {
+	t.Helper()
+	if err := b.Close(); err != nil {
+		t.Fatal("close:", err)
+	}
+}

@@ -1,0 +1,15 @@
+package workload
+
+import (
+	"testing"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/control/controltest"
+)
+
+func TestReplicaSetPlans(t *testing.T) {
+	controltest.Golden(t, ReplicaSet{}, "testdata/replicaset/*.txtar")
+}
+
+func TestDeploymentPlans(t *testing.T) {
+	controltest.Golden(t, Deployment{}, "testdata/deployment/*.txtar")
+}
