@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,7 +93,7 @@ func (c *Carrier) write(tx *store.Tx, w World, write Write) error {
 	}
 	live, _ := tx.Get(w.Key(o))
 	if write.Op == Delete {
-		return c.delete(tx, w, kind, live, write.Propagation)
+		return Remove(tx, kind, live, write.Propagation, w.Now)
 	}
 	kind.PrepareInside(o, live)
 	if scheme.Gone(o) {
@@ -101,17 +102,18 @@ func (c *Carrier) write(tx *store.Tx, w World, write Write) error {
 	return tx.Update(o)
 }
 
-func (c *Carrier) delete(tx *store.Tx, w World, kind *scheme.Kind, live store.Object, propagation metav1.DeletionPropagation) error {
+// Remove deletes live, which is of that kind, the way that its kind is deleted: at once, or by marking it as ending.
+func Remove(tx *store.Tx, kind *scheme.Kind, live store.Object, propagation metav1.DeletionPropagation, now time.Time) error {
 	var opts metav1.DeleteOptions
 	if propagation != "" {
 		opts.PropagationPolicy = &propagation
 	}
-	next, gone, err := kind.Delete(live, opts, w.Now)
+	next, gone, err := kind.Delete(live, opts, now)
 	switch {
 	case err != nil:
 		return err
 	case gone:
-		return tx.Delete(w.Key(live))
+		return tx.Delete(tx.Key(live))
 	case next != live:
 		return tx.Update(next)
 	}

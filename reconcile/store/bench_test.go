@@ -62,6 +62,7 @@ func BenchmarkUpdate(b *testing.B) {
 			var wg sync.WaitGroup
 			b.ReportAllocs()
 			b.ResetTimer()
+			spent := storetest.CPU()
 			for range writers {
 				wg.Go(func() {
 					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
@@ -74,6 +75,7 @@ func BenchmarkUpdate(b *testing.B) {
 			}
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "updates/s")
+			b.ReportMetric(float64((storetest.CPU()-spent).Microseconds())/float64(b.N), "cpu-us/op")
 		})
 	}
 }

@@ -15,7 +15,7 @@ import (
 // costs nothing, and is told when what it wants is gone.
 type feed struct {
 	kinds Kinds
-	keep  int // changes
+	keep  int // changes, at least
 	begin Revision
 
 	mu   sync.Mutex
@@ -97,20 +97,22 @@ func split(kinds Kinds, d Delta) []part {
 	return parts
 }
 
-// forget drops the oldest deltas until there is room for ds.
+// forget drops the oldest deltas when there are too many with ds: a quarter at a time, because what is kept is moved.
 func (f *feed) forget(ds []Delta) {
 	for _, d := range ds {
 		f.size += len(d.Changes)
 	}
-	n := 0
-	for n < len(f.all.deltas) && f.size > f.keep {
-		f.size -= len(f.all.deltas[n].Changes)
-		n++
-	}
-	if n == 0 {
+	if f.size <= f.keep+f.keep/4 {
 		return
 	}
-	upto := f.all.deltas[n-1].Revision
+	var upto Revision
+	for _, d := range f.all.deltas {
+		if f.size <= f.keep {
+			break
+		}
+		f.size -= len(d.Changes)
+		upto = d.Revision
+	}
 	for _, h := range f.of {
 		h.forget(upto)
 	}
@@ -134,13 +136,10 @@ func (h *history) wake() {
 }
 
 func (h *history) forget(upto Revision) {
-	n := h.after(upto)
-	if n == 0 {
-		return
+	if n := h.after(upto); n > 0 {
+		h.before = h.deltas[n-1].Revision
+		h.deltas = slices.Delete(h.deltas, 0, n)
 	}
-	h.before = h.deltas[n-1].Revision
-	clear(h.deltas[:n]) // let go of the objects
-	h.deltas = h.deltas[n:]
 }
 
 // after is the place of the first delta that has changes after r.
@@ -168,21 +167,21 @@ func (f *feed) since(from Revision, q Query) (Batch, error) {
 	if err := f.known(h, from); err != nil {
 		return Batch{}, err
 	}
-	for {
-		ds := h.deltas[h.after(from):]
-		b := Batch{Upto: f.last}
-		if len(ds) > batch {
-			ds, b.Upto = ds[:batch], ds[batch-1].Revision
-		}
-		b.Deltas = restrict(ds, from, q.Namespace)
-		if len(b.Deltas) > 0 {
-			return b, nil
-		}
-		if from = b.Upto; from == f.last {
-			b.More = h.next()
-			return b, nil
-		}
+	ds := h.deltas[h.after(from):]
+	b := Batch{Upto: f.last}
+	if len(ds) <= batch {
+		b.More = h.next()
+	} else {
+		ds, b.Upto, b.More = ds[:batch], ds[batch-1].Revision, closed()
 	}
+	b.Deltas = restrict(ds, from, q.Namespace)
+	return b, nil
+}
+
+func closed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
 }
 
 // between returns what happened after from up to to.

@@ -12,7 +12,7 @@ import (
 // Options of a store. The zero value is what a daemon uses.
 type Options struct {
 	Indexes []Index // beside the built-in ones
-	Keep    int     // changes kept for those who follow; 0: 20,000
+	Keep    int     // changes kept at least for those who follow; 0: 20,000
 	Guard   bool    // for tests: panic when a stored object was changed by a reader
 }
 

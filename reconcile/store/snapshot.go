@@ -165,8 +165,8 @@ func newSnapshot(kinds Kinds, indexes []Index) *Snapshot {
 
 // writable is a copy of s that apply may change, until it is finished.
 func (s *Snapshot) writable() *Snapshot {
-	w := *s
-	w.tables, w.index = s.tables.writable(), s.index.writable()
+	w := *s.still()
+	w.tables, w.index = w.tables.writable(), w.index.writable()
 	return &w
 }
 

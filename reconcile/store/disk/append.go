@@ -178,6 +178,9 @@ func (b *Backend) putInParts(rs []record) error {
 	for len(rs) > 0 {
 		txn := b.db.NewTransaction(true)
 		n, err := fill(txn, rs)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("write %q: %w", rs[0].key, badger.ErrTxnTooBig)
+		}
 		if err != nil {
 			txn.Discard()
 			return err

@@ -87,17 +87,24 @@ type Backend struct {
 // ErrFormat or store.ErrNoRoom.
 func Open(dir string, codec Codec, opts Options) (*Backend, error) {
 	b := &Backend{dir: dir, opts: opts.complete(), codec: codec, commit: (*badger.Txn).CommitWith}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open the store: %w", err)
-	}
-	var err error
-	if b.lock, err = lock(filepath.Join(dir, "lock")); err != nil {
-		return nil, fmt.Errorf("open the store in %s: %w", dir, err)
-	}
-	if err := b.open(); err != nil {
-		return nil, errors.Join(err, b.release())
+	if err := b.start(); err != nil {
+		return nil, err
 	}
 	return b, nil
+}
+
+// start is Open.
+func (b *Backend) start() (err error) {
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
+		return fmt.Errorf("open the store: %w", err)
+	}
+	if b.lock, err = lock(filepath.Join(b.dir, "lock")); err != nil {
+		return fmt.Errorf("open the store in %s: %w", b.dir, err)
+	}
+	if err := b.open(); err != nil {
+		return errors.Join(err, b.release())
+	}
+	return nil
 }
 
 func (b *Backend) open() error {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
 const (
@@ -15,55 +17,63 @@ const (
 )
 
 // Run keeps the store in order until ctx ends: each second it syncs the revision file and gives back the room of values that
-// were replaced, each hour it checks what is kept. What it finds wrong is logged; if that was in writing, the store takes no
-// more writes. Its error is always nil. It must have ended before Close.
+// were replaced, each hour it checks what is kept. What it finds wrong is logged. Its error is always nil. It must have ended
+// before Close.
 func (b *Backend) Run(ctx context.Context) error {
 	settle, check := time.NewTicker(settleEvery), time.NewTicker(checkEvery)
 	defer settle.Stop()
 	defer check.Stop()
+	said := ""
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-settle.C:
-			b.settle(ctx)
+			err = b.settle(ctx)
 		case <-check.C:
-			if err := b.Check(ctx); err != nil {
-				b.opts.Log.Error("the store on disk is not what is in memory", "error", err)
-			}
+			err = b.Check(ctx)
+		}
+		if err != nil && ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			b.opts.Log.Error("the store on disk is not well", "error", err)
 		}
 	}
 }
 
-func (b *Backend) settle(ctx context.Context) {
-	if b.stopped() != nil {
-		return
+// settle is what there is to do each second.
+func (b *Backend) settle(ctx context.Context) error {
+	if err := b.stopped(); err != nil {
+		return err
 	}
-	err := b.within(b.opts.Deadline, "sync the revision file", b.acked.sync)
-	if err == nil {
-		err = b.collect(ctx)
+	if err := b.within(b.opts.Deadline, "sync", b.acked.sync); err != nil {
+		return b.stop(err)
 	}
-	if err != nil {
-		b.opts.Log.Error("the store takes no more writes", "error", b.stop(err))
-	}
+	return b.collect(ctx)
 }
 
-// collect removes files of values that are mostly replaced. It writes what is left of them, so it needs room: less than the
-// reserve, unless something else has filled the disk.
+// collect removes files of values that are mostly replaced.
 func (b *Backend) collect(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if free, err := b.free(); err != nil || free < b.opts.Reserve/2 {
-			return err
-		}
-		err := b.within(b.opts.Deadline, "collect values", func() error { return b.db.RunValueLogGC(0.5) })
-		if errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+		switch err := b.collectOne(); {
+		case errors.Is(err, badger.ErrNoRewrite), errors.Is(err, store.ErrNoRoom):
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 	}
 	return nil
+}
+
+// collectOne writes again what is left in one file, for some milliseconds: less than the reserve, unless something else has
+// filled the disk. No append runs beside it: Badger reads what an append writes.
+func (b *Backend) collectOne() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if free, err := b.free(); err != nil || free < b.opts.Reserve/2 {
+		return errors.Join(err, store.ErrNoRoom)
+	}
+	return b.within(b.opts.Deadline, "collect values", func() error { return b.db.RunValueLogGC(0.5) })
 }
 
 // Check reads all that is kept, and compares it with what was written. The error is a *Damage if they differ: then memory is

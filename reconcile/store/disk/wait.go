@@ -38,6 +38,6 @@ func (b *Backend) await(deadline time.Duration, what string, start func(done cha
 		return nil
 	case <-timer.C:
 		b.hung.Store(true)
-		return fmt.Errorf("%s: %w (%s)", what, errHung, deadline)
+		return b.stop(fmt.Errorf("%s: %w (%s)", what, errHung, deadline))
 	}
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"testing"
 
@@ -80,12 +81,7 @@ func fenced(t *testing.T, open func() store.Backend) {
 
 func largeIsKept(t *testing.T, open func() store.Backend) {
 	r, m, b := Rand(t), NewModel(), open()
-	d := store.Delta{}
-	for n := range 10_000 {
-		d.Revision++
-		d.Changes = append(d.Changes, m.change(r, n, d.Revision, 4000))
-	}
-	push(t, b, m, []store.Delta{d})
+	push(t, b, m, m.Large(r, 10_000, 4000))
 	push(t, b, m, m.Group(r, Sizes{Deltas: 4, Changes: 4, Bytes: 10, Keys: 10}))
 	compare(t, m, b)
 	shut(t, b)
@@ -131,33 +127,32 @@ func push(t testing.TB, b store.Backend, m *Model, ds []store.Delta) {
 // compare loads b, and fails if it holds something else than m says.
 func compare(t testing.TB, m *Model, b store.Backend) {
 	t.Helper()
-	if diff := m.DiffBackend(b); diff != "" {
+	got, err := Loaded(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := m.DiffModel(got); diff != "" {
 		t.Fatal(diff)
 	}
 }
 
-// DiffBackend says how what b loads differs from the model, "" if it does not.
-func (m *Model) DiffBackend(b store.Backend) string {
-	var failed error
-	revision, objects := b.Load()
-	diff := m.Diff(revision, func(yield func(store.Object) bool) { failed = each(objects, m.kinds, yield) })
-	if failed != nil {
-		return failed.Error()
-	}
-	return diff
-}
-
-func each(objects iter.Seq2[store.Object, error], kinds store.Kinds, yield func(store.Object) bool) error {
+// Loaded is the model of what b keeps.
+func Loaded(b store.Backend) (*Model, error) {
+	m := NewModel()
+	var objects iter.Seq2[store.Object, error]
+	m.Revision, objects = b.Load()
 	for o, err := range objects {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		o.GetObjectKind().SetGroupVersionKind(kinds.Of(o)) // a backend need not keep it
-		if !yield(o) {
-			return nil
+		o.GetObjectKind().SetGroupVersionKind(m.kinds.Of(o)) // a backend need not keep it
+		k := m.kinds.Key(o)
+		if _, ok := m.Objects[k]; ok {
+			return nil, fmt.Errorf("%s is there twice", k)
 		}
+		m.Objects[k] = o
 	}
-	return nil
+	return m, nil
 }
 
 func shut(t testing.TB, b store.Backend) {

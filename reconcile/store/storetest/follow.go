@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,22 +27,12 @@ func (l *listener) wants(c store.Change) bool {
 	return c.Revision > l.from && (l.q.Kind.Empty() || k.Kind == l.q.Kind) && (l.q.Namespace == "" || k.Namespace == l.q.Namespace)
 }
 
-// listen follows s until stop has been reached.
-func (l *listener) listen(ctx context.Context, s store.Reader, stop <-chan store.Revision) error {
-	ctx, cancel := context.WithCancel(ctx)
+// listen follows s to the transaction that says that it is the end.
+func (l *listener) listen(ctx context.Context, s store.Reader) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	last := l.from
-	go func() { // all is written: who has seen its last need not wait for more
-		select {
-		case <-stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	for d, err := range store.Watch(ctx, s, l.from, l.q) {
-		if errors.Is(err, context.Canceled) {
-			return l.rest(s, last)
-		}
 		if err != nil {
 			return err
 		}
@@ -50,33 +41,21 @@ func (l *listener) listen(ctx context.Context, s store.Reader, stop <-chan store
 		}
 		last = d.Revision
 		l.seen = append(l.seen, d.Changes...)
+		if d.Why == theEnd {
+			return nil
+		}
 	}
 	return errors.New("the watch ended without an error")
 }
 
-// rest reads what is left without waiting.
-func (l *listener) rest(s store.Reader, last store.Revision) error {
-	for {
-		b, err := s.Since(last, l.q)
-		if err != nil {
-			return err
-		}
-		for _, d := range b.Deltas {
-			l.seen = append(l.seen, d.Changes...)
-		}
-		if last = b.Upto; b.More != nil {
-			return nil
-		}
-	}
-}
+const theEnd = "the end"
 
 func watchers(t *testing.T, place func() store.Backend) {
 	r, s := Rand(t), open(t, place(), 100_000)
 	defer closeStore(t, s)
 	kinds := append(slices.Collect(kindsOf()), schema.GroupKind{}, schema.GroupKind{})
-	stop := make(chan store.Revision)
 	var writers, readers sync.WaitGroup
-	var ls []*listener
+	ls := []*listener{{}} // the first hears all
 	listen := func() {
 		l := &listener{from: store.Revision(r.Uint64N(uint64(s.Snapshot().Revision()) + 1)), q: store.Query{Kind: kinds[r.IntN(len(kinds))]}}
 		if r.IntN(3) == 0 {
@@ -84,7 +63,7 @@ func watchers(t *testing.T, place func() store.Backend) {
 		}
 		ls = append(ls, l)
 		readers.Go(func() {
-			if err := l.listen(t.Context(), s, stop); err != nil {
+			if err := l.listen(t.Context(), s); err != nil {
 				t.Error(err)
 			}
 		})
@@ -93,22 +72,17 @@ func watchers(t *testing.T, place func() store.Backend) {
 		listen()
 		for range 4 {
 			seed := r.Uint64()
-			writers.Go(func() {
-				r := rand.New(rand.NewPCG(seed, 0))
-				for range 8 {
-					if _, err := s.Update(t.Context(), "a test", func(tx *store.Tx) error { scramble(r, tx, 60); return nil }); err != nil {
-						t.Error(err)
-					}
-				}
-			})
+			writers.Go(func() { write(t, s, rand.New(rand.NewPCG(seed, 0)), 8) })
 		}
 		listen()
 	}
 	writers.Wait()
-	close(stop)
+	if _, err := s.Update(t.Context(), theEnd, func(tx *store.Tx) error { return touchAll(r, tx) }); err != nil {
+		t.Fatal(err)
+	}
 	readers.Wait()
-	all := &listener{}
-	if err := all.rest(s, 0); err != nil {
+	all := ls[0]
+	if err := all.listen(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 	if len(all.seen) != int(s.Snapshot().Revision()) {
@@ -122,10 +96,36 @@ func watchers(t *testing.T, place func() store.Backend) {
 	}
 }
 
+// write makes n random transactions.
+func write(t testing.TB, s store.Store, r *rand.Rand, n int) {
+	for range n {
+		if _, err := s.Update(t.Context(), "a test", func(tx *store.Tx) error { scramble(r, tx, 60); return nil }); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// touchAll changes an object of each kind in each namespace.
+func touchAll(r *rand.Rand, tx *store.Tx) error {
+	for n := range 5 * namespaces {
+		o := fresh(r, n, 10)
+		k := tx.Key(o)
+		if _, ok := tx.Get(k); ok {
+			if err := tx.Delete(k); err != nil {
+				return err
+			}
+		}
+		if err := tx.Create(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func slowAndQuiet(t *testing.T, place func() store.Backend) {
 	r, s := Rand(t), open(t, place(), 100)
 	defer closeStore(t, s)
-	write := func(n int) {
+	put := func(n int) {
 		t.Helper()
 		_, err := s.Update(t.Context(), "a test", func(tx *store.Tx) error {
 			if old, ok := tx.Get(tx.Key(blank(n))); ok {
@@ -137,9 +137,9 @@ func slowAndQuiet(t *testing.T, place func() store.Backend) {
 			t.Fatal(err)
 		}
 	}
-	const pod, service, configMap = 0, 1, 4
-	write(pod)
-	write(service)
+	const pod, service = 0, 1
+	put(pod)
+	put(service)
 	from := s.Snapshot().Revision()
 	services := store.Query{Kind: Kinds().Of(&corev1.Service{}).GroupKind()}
 	quiet, err := s.Since(from, services)
@@ -147,7 +147,7 @@ func slowAndQuiet(t *testing.T, place func() store.Backend) {
 		t.Fatal(err)
 	}
 	for range 300 {
-		write(pod)
+		put(pod)
 	}
 	for _, q := range []store.Query{{}, {Kind: Kinds().Of(&corev1.Pod{}).GroupKind()}} {
 		for _, err := range store.Watch(t.Context(), s, from, q) {
@@ -161,19 +161,18 @@ func slowAndQuiet(t *testing.T, place func() store.Backend) {
 		t.Error("who waits for services is woken by pods")
 	default:
 	}
-	write(service)
+	put(service)
 	<-quiet.More
 	b, err := s.Since(quiet.Upto, services)
 	if err != nil || len(b.Deltas) != 1 || len(b.Deltas[0].Changes) != 1 {
 		t.Errorf("quiet: %d deltas, %v", len(b.Deltas), err)
 	}
-	if b, err := s.Since(0, store.Query{Kind: Kinds().Of(&corev1.ConfigMap{}).GroupKind()}); err != nil || b.More == nil {
-		t.Errorf("a kind of which there is nothing: %v", err)
+	if b, err := s.Since(0, store.Query{Kind: Kinds().Of(&corev1.ConfigMap{}).GroupKind()}); err != nil || len(b.Deltas) > 0 {
+		t.Errorf("a kind of which there is nothing: %d deltas, %v", len(b.Deltas), err)
 	}
 	if _, err := s.Since(s.Snapshot().Revision()+1, store.Query{}); !errors.Is(err, store.ErrFuture) {
 		t.Errorf("ahead: %v", err)
 	}
-	write(configMap)
 }
 
 func heardIsSeen(t *testing.T, place func() store.Backend) {

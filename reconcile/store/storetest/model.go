@@ -80,6 +80,11 @@ func (m *Model) Diff(revision store.Revision, objects iter.Seq[store.Object]) st
 	return ""
 }
 
+// DiffModel says how other differs from the model, "" if it does not.
+func (m *Model) DiffModel(other *Model) string {
+	return m.Diff(other.Revision, maps.Values(other.Objects))
+}
+
 // DiffSnapshot says how s differs from the model, "" if it does not.
 func (m *Model) DiffSnapshot(s *store.Snapshot) string {
 	return m.Diff(s.Revision(), s.List(store.Query{}))
@@ -112,6 +117,16 @@ func (m *Model) Group(r *rand.Rand, s Sizes) []store.Delta {
 		ds = append(ds, d)
 	}
 	return ds
+}
+
+// Large makes one delta that changes n objects.
+func (m *Model) Large(r *rand.Rand, n, bytes int) []store.Delta {
+	d := store.Delta{Revision: m.Revision, Why: "a large test"}
+	for i := range n {
+		d.Revision++
+		d.Changes = append(d.Changes, m.change(r, i, d.Revision, bytes))
+	}
+	return []store.Delta{d}
 }
 
 // change is one of the object with number n.

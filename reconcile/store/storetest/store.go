@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -147,7 +149,7 @@ func (m *Model) follow(t testing.TB, s store.Reader) {
 				t.Fatal(err)
 			}
 		}
-		if b.More != nil {
+		if b.Upto == s.Snapshot().Revision() {
 			return
 		}
 	}
@@ -284,7 +286,7 @@ func randomQuery(r *rand.Rand, kinds []schema.GroupKind) (bruteQuery, func(store
 	if r.IntN(2) == 0 {
 		q.Namespace = namespace(r)
 	}
-	switch r.IntN(4) {
+	switch r.IntN(6) {
 	case 0:
 		uid := owner(r)
 		store.OwnedBy(uid)(&q.Query)
@@ -306,6 +308,17 @@ func randomQuery(r *rand.Rand, kinds []schema.GroupKind) (bruteQuery, func(store
 			p, ok := o.(*corev1.Pod)
 			return !ok || p.Status.Phase != corev1.PodSucceeded
 		}
+	case 3:
+		name := service(r)
+		store.OfService(name)(&q.Query)
+		q.match = func(o store.Object) bool {
+			_, ok := o.(*discoveryv1.EndpointSlice)
+			return ok && o.GetLabels()[discoveryv1.LabelServiceName] == name
+		}
+	case 4:
+		color := labels.SelectorFromSet(labels.Set{"color": pick(r, "red", "yellow")})
+		store.Labelled(color)(&q.Query)
+		q.match = func(o store.Object) bool { return color.Matches(labels.Set(o.GetLabels())) }
 	}
 	return q, func(k store.Key) bool {
 		return (q.Kind.Empty() || k.Kind == q.Kind) && (q.Namespace == "" || k.Namespace == q.Namespace)

@@ -1,0 +1,337 @@
+package apply
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/mainstay-gitops/mainstay/gitsource"
+	"github.com/mainstay-gitops/mainstay/gitsource/decode"
+	"github.com/mainstay-gitops/mainstay/reconcile/admit"
+	"github.com/mainstay-gitops/mainstay/reconcile/control"
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// A Request is what to plan.
+type Request struct {
+	Source Source
+	Change gitsource.Change
+	// Confirmed: whoever asks knows that much is deleted.
+	Confirmed bool
+	// Locate finds the line of a field of a document; nil: that of the document.
+	Locate func(decode.Origin, string) int
+	// Claimed tells whether another source wants an object which this one is about to prune: then it is left for it.
+	Claimed func(store.Key) bool
+	// Before is an earlier plan for the same change: what it prepared on the same ground is not prepared again. May be nil.
+	Before *Plan
+
+	Now  time.Time
+	Rand *rand.Rand // for UIDs
+}
+
+// preparation is one run of Prepare.
+type preparation struct {
+	*Applier
+	Request
+	s      *store.Snapshot // as it is
+	over   *store.Snapshot // with the namespaces that the commit brings
+	plan   *Plan
+	want   map[store.Key]bool
+	before map[store.Key]Item
+	errs   decode.Errors
+}
+
+// Prepare makes the plan for a change on a snapshot. The error is a *Refusal with all that is wrong, or wraps ErrPrune.
+func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
+	p := &preparation{
+		Applier: a, Request: r, s: s, want: map[store.Key]bool{}, before: map[store.Key]Item{},
+		plan: &Plan{Source: r.Source, Commit: r.Change.Commit, Notes: r.Change.Notes, Manifests: r.Change.Manifests},
+	}
+	if r.Before != nil {
+		for _, i := range r.Before.Items {
+			p.before[i.Key] = i
+		}
+	}
+	p.overlay()
+	for _, f := range r.Change.Files {
+		p.file(f)
+	}
+	p.removals()
+	slices.SortStableFunc(p.plan.Items, compareItems)
+	if len(p.errs) > 0 {
+		return nil, &Refusal{p.errs.Sort(), r.Change.Manifests}
+	}
+	return p.plan, p.guard()
+}
+
+// overlay is the snapshot with the namespaces that the change creates.
+func (p *preparation) overlay() {
+	var brought []store.Object
+	for _, f := range p.Change.Files {
+		for _, d := range f.Documents {
+			k := p.key(d)
+			p.want[k] = true
+			if k.Kind.Kind != "Namespace" || k.Kind.Group != "" {
+				continue
+			}
+			if _, ok := p.s.Get(k); ok {
+				continue
+			}
+			if o, err := p.scheme.Typed(d.Object); err == nil {
+				brought = append(brought, o)
+			}
+		}
+	}
+	p.over = p.s.With(brought...)
+}
+
+func (p *preparation) key(d decode.Document) store.Key {
+	return keyOf(d.ID(p.scheme, p.Source.Default))
+}
+
+// fail notes an error at a field of a document; an empty field is the document.
+func (p *preparation) fail(o decode.Origin, path, format string, args ...any) {
+	line := o.Line
+	if path != "" && p.Locate != nil {
+		line = p.Locate(o, path)
+	}
+	p.errs = append(p.errs, decode.Error{Path: o.Path, Line: line, Message: fmt.Sprintf(format, args...)})
+}
+
+// file plans the documents of one file, and its inventory.
+func (p *preparation) file(f gitsource.File) {
+	inv := inventoryOf(p.Source, p.Change.Commit, f)
+	for _, d := range f.Documents {
+		item, ok := p.document(d)
+		if !ok {
+			continue
+		}
+		p.plan.Items = append(p.plan.Items, item)
+		e := v1alpha1.InventoryObject{Group: item.Key.Kind.Group, Kind: item.Key.Kind.Kind, Namespace: item.Key.Namespace, Name: item.Key.Name, Line: int32(d.Origin.Line)}
+		if o := cmp.Or(item.next, item.live); o != nil && item.Op != Replace {
+			e.UID = string(o.GetUID())
+		}
+		inv.Spec.Objects = append(inv.Spec.Objects, e)
+	}
+	live, ok := store.Get[*v1alpha1.Inventory](p.s, inv.Namespace, inv.Name)
+	switch {
+	case len(inv.Spec.Objects) == 0 && ok:
+		p.plan.emptied = append(p.plan.emptied, live)
+	case len(inv.Spec.Objects) > 0:
+		p.plan.inventories = append(p.plan.inventories, inv)
+	}
+}
+
+// document plans one object. False: it cannot be applied, and the reason is noted.
+func (p *preparation) document(d decode.Document) (Item, bool) {
+	k := p.key(d)
+	item := Item{Key: k, Origin: d.Origin, doc: d}
+	live, there := p.s.Get(k)
+	if there {
+		item.live = live
+	}
+	if b, ok := p.before[k]; ok && b.live == item.live && b.doc.Object == d.Object && b.Op != Prune {
+		b.Origin = d.Origin
+		return b, p.mine(&item)
+	}
+	if !p.allowed(item) || !p.mine(&item) {
+		return item, false
+	}
+	if there && live.GetDeletionTimestamp() != nil {
+		p.fail(d.Origin, "metadata.name", "%s is being deleted: apply it again when it is gone", k)
+		return item, false
+	}
+	doc := inNamespace(d.Object, k.Namespace)
+	next, err := p.patcher.Apply(item.live, doc, p.Source.Manager(), true, p.Now)
+	if err != nil {
+		p.fail(d.Origin, "", "%s", short(err.Error()))
+		return item, false
+	}
+	switch {
+	case !there:
+		return p.create(item, next)
+	case next == live:
+		item.Op = Unchanged
+		return item, true
+	}
+	return p.update(item, next)
+}
+
+func (p *preparation) create(item Item, next store.Object) (Item, bool) {
+	kind := p.scheme.Of(next)
+	kind.PrepareCreate(next, control.UID(p.Rand), p.Now)
+	ok := p.valid(item, kind.Validate(next))
+	request := admit.Request{Resource: kind.Resource(), Namespace: item.Key.Namespace, Name: item.Key.Name}
+	if err := admit.Create(p.over, request); err != nil {
+		p.fail(item.Origin, "metadata.namespace", "%s: %s", item.Key, err)
+		ok = false
+	}
+	item.Op, item.next = Create, next
+	return item, ok
+}
+
+func (p *preparation) update(item Item, next store.Object) (Item, bool) {
+	kind := p.scheme.Of(next)
+	kind.PrepareUpdate(next, item.live)
+	item.Op, item.next = Update, next
+	if errs := kind.ValidateUpdate(next, item.live); len(errs) > 0 {
+		fresh := kind.Validate(next)
+		if len(fresh) > 0 || next.GetAnnotations()[ReplaceAnnotation] != "true" {
+			return item, p.valid(item, errs)
+		}
+		item.Op, item.next = Replace, nil // what is wrong is only that it was otherwise before
+	}
+	diff, err := p.patcher.Diff(item.live, next)
+	if err != nil {
+		p.fail(item.Origin, "", "%s", err)
+		return item, false
+	}
+	item.Diff = diff
+	return item, true
+}
+
+// valid notes errs, and tells whether there are none.
+func (p *preparation) valid(item Item, errs field.ErrorList) bool {
+	for _, e := range errs {
+		p.fail(item.Origin, e.Field, "%s: %s", item.Key, e)
+	}
+	return len(errs) == 0
+}
+
+// allowed checks the source's limits.
+func (p *preparation) allowed(item Item) bool {
+	a := p.Source.Allow
+	if a == nil {
+		return true
+	}
+	if len(a.Kinds) > 0 && !slices.Contains(a.Kinds, item.Key.Kind.Kind) {
+		p.fail(item.Origin, "kind", "%s: source %s may bring only %s", item.Key, p.Source, strings.Join(a.Kinds, ", "))
+		return false
+	}
+	ns := item.Key.Namespace
+	if item.Key.Kind.Kind == "Namespace" {
+		ns = item.Key.Name
+	}
+	if len(a.Namespaces) > 0 && !slices.Contains(a.Namespaces, ns) {
+		p.fail(item.Origin, "metadata.namespace", "%s: source %s may write only in %s", item.Key, p.Source, strings.Join(a.Namespaces, ", "))
+		return false
+	}
+	return true
+}
+
+// mine refuses an object of another source, and marks one of nobody as adopted.
+func (p *preparation) mine(item *Item) bool {
+	owned := false
+	for inv := range Listing(p.s, item.Key) {
+		if belongsTo(inv, p.Source) {
+			owned = true
+			continue
+		}
+		e, _ := Entry(inv, item.Key)
+		p.fail(item.Origin, "metadata.name", "%s belongs to source %s/%s (%s:%d), source %s cannot have it too",
+			item.Key, inv.Namespace, inv.Spec.Source, inv.Spec.Path, e.Line, p.Source)
+		return false
+	}
+	item.Adopt = item.live != nil && !owned
+	return true
+}
+
+// inNamespace is doc with its namespace filled in. What does not change is shared.
+func inNamespace(doc *unstructured.Unstructured, namespace string) *unstructured.Unstructured {
+	if doc.GetNamespace() == namespace {
+		return doc
+	}
+	c := maps.Clone(doc.Object)
+	meta, _ := c["metadata"].(map[string]any)
+	meta = maps.Clone(meta)
+	if namespace == "" {
+		delete(meta, "namespace")
+	} else {
+		meta["namespace"] = namespace
+	}
+	c["metadata"] = meta
+	return &unstructured.Unstructured{Object: c}
+}
+
+// removals plans what left the repository: what the inventories of files that changed or went list, and nobody wants.
+func (p *preparation) removals() {
+	touched := map[string]bool{}
+	for _, f := range p.Change.Files {
+		touched[inventoryName(p.Source, f.Path)] = true
+	}
+	for _, path := range p.Change.Gone {
+		name := inventoryName(p.Source, path)
+		if inv, ok := store.Get[*v1alpha1.Inventory](p.s, p.Source.Namespace, name); ok {
+			touched[name] = true
+			p.plan.emptied = append(p.plan.emptied, inv)
+		}
+	}
+	if p.Change.All {
+		for inv := range Inventories(p.s, p.Source) {
+			if !touched[inv.Name] {
+				touched[inv.Name] = true
+				p.plan.emptied = append(p.plan.emptied, inv)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(touched)) {
+		if inv, ok := store.Get[*v1alpha1.Inventory](p.s, p.Source.Namespace, name); ok {
+			p.removed(inv)
+		}
+	}
+}
+
+func (p *preparation) removed(inv *v1alpha1.Inventory) {
+	for _, e := range inv.Spec.Objects {
+		k := entryKey(e)
+		if p.want[k] {
+			continue
+		}
+		item := Item{Op: Prune, Key: k, Origin: decode.Origin{Path: inv.Spec.Path, Line: int(e.Line)}}
+		live, ok := p.s.Get(k)
+		if !ok || e.UID != "" && string(live.GetUID()) != e.UID {
+			continue // gone already, or somebody else's of the same name
+		}
+		item.live = live
+		if !p.Source.Prune || live.GetAnnotations()[PruneAnnotation] == "disabled" || p.Claimed != nil && p.Claimed(k) {
+			item.Op = Keep
+		}
+		p.plan.Items = append(p.plan.Items, item)
+	}
+}
+
+// guard stops a commit that leaves a source without any object, or prunes more than half of a source of more than ten.
+func (p *preparation) guard() error {
+	gone := p.plan.Count(Prune)
+	if gone == 0 || p.Confirmed {
+		return nil
+	}
+	total := 0
+	for inv := range Inventories(p.s, p.Source) {
+		total += len(inv.Spec.Objects)
+	}
+	emptied := gone+p.plan.Count(Keep) >= total && len(p.want) == 0
+	if !emptied && (total <= 10 || gone*2 <= total) {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of the %d objects of source %s leave the repository", ErrPrune, gone, total, p.Source)
+}
+
+// IsRefusal tells whether err says that the commit itself is at fault: trying again will not help.
+func IsRefusal(err error) bool {
+	_, invalid := errors.AsType[*gitsource.Invalid](err)
+	_, refused := errors.AsType[*Refusal](err)
+	return invalid || refused || errors.Is(err, ErrPrune)
+}
+
+var _ decode.Kinds = (*scheme.Scheme)(nil)
