@@ -39,8 +39,8 @@ func credentials(o store.Object) repo.Credentials {
 	}
 }
 
-// WebhookSecret returns what signs the requests to a source's webhook; false if it takes none.
-func (d *Delivery) WebhookSecret(namespace, name string) ([]byte, bool) {
+// Secret returns what signs the requests to a source's webhook; false if it takes none.
+func (d *Delivery) Secret(namespace, name string) ([]byte, bool) {
 	s := d.Store.Snapshot()
 	g, ok := store.Get[*v1alpha1.GitSource](s, namespace, name)
 	if !ok || g.Spec.Webhook == nil {

@@ -117,3 +117,13 @@ func (a Addresses) free(tx *store.Tx, svc *corev1.Service) (string, error) {
 	}
 	return "", fmt.Errorf("assign an address to service %s/%s: %w (%s)", svc.Namespace, svc.Name, ErrNoAddress, a.Range)
 }
+
+// Give assigns an address if what is about to be written is a Service. It leaves all else as it is.
+func (a Addresses) Give(tx *store.Tx, old, new store.Object) error {
+	svc, ok := new.(*corev1.Service)
+	if !ok {
+		return nil
+	}
+	was, _ := old.(*corev1.Service)
+	return a.Assign(tx, was, svc)
+}

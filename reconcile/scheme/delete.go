@@ -21,15 +21,29 @@ func (k *Kind) Delete(o store.Object, opts metav1.DeleteOptions, now time.Time) 
 	}
 	next = o.DeepCopyObject().(store.Object)
 	next.SetFinalizers(propagation(o.GetFinalizers(), opts))
-	grace := k.grace(o, opts.GracePeriodSeconds)
-	waits := grace > 0 || Held(next)
-	if !waits {
+	grace := k.graceLeft(o, opts.GracePeriodSeconds)
+	if grace == 0 && !Held(next) {
 		return nil, true, nil
 	}
-	if !k.end(next, grace, now) && slices.Equal(next.GetFinalizers(), o.GetFinalizers()) {
+	if !end(next, grace, now) && slices.Equal(next.GetFinalizers(), o.GetFinalizers()) {
 		return o, false, nil
 	}
 	return next, false, nil
+}
+
+// graceLeft is how long o gets. Of what is ending already, only a shorter time can be asked.
+func (k *Kind) graceLeft(o store.Object, asked *int64) int64 {
+	if o.GetDeletionTimestamp() == nil {
+		return k.grace(o, asked)
+	}
+	left := int64(0)
+	if g := o.GetDeletionGracePeriodSeconds(); g != nil {
+		left = *g
+	}
+	if asked != nil {
+		left = min(left, max(*asked, 0))
+	}
+	return left
 }
 
 // Held tells whether finalizers keep o from being deleted.
@@ -46,23 +60,21 @@ func Gone(o store.Object) bool {
 	return o.GetDeletionTimestamp() != nil && grace != nil && *grace == 0 && !Held(o)
 }
 
-// end marks o as ending in grace seconds. It tells whether that is news: the end of an object that is ending already can
-// only come nearer.
-func (k *Kind) end(o store.Object, grace int64, now time.Time) bool {
+// end marks o as ending in grace seconds. It tells whether that is news.
+func end(o store.Object, grace int64, now time.Time) bool {
 	at := metav1.NewTime(stamp(now).Add(time.Duration(grace) * time.Second))
 	if was := o.GetDeletionTimestamp(); was != nil {
 		left := o.GetDeletionGracePeriodSeconds()
-		if left == nil || *left <= grace {
+		if left == nil || *left == grace {
 			return false
 		}
 		// The end is counted from when the deletion was first asked for.
 		at = metav1.NewTime(was.Add(time.Duration(grace-*left) * time.Second))
+	} else if o.GetGeneration() > 0 {
+		o.SetGeneration(o.GetGeneration() + 1)
 	}
 	o.SetDeletionTimestamp(&at)
 	o.SetDeletionGracePeriodSeconds(&grace)
-	if o.GetGeneration() > 0 {
-		o.SetGeneration(o.GetGeneration() + 1)
-	}
 	if n, ok := o.(*corev1.Namespace); ok {
 		n.Status.Phase = corev1.NamespaceTerminating
 	}
@@ -75,10 +87,10 @@ func (k *Kind) precondition(o store.Object, p *metav1.Preconditions) error {
 		return nil
 	case p.UID != nil && *p.UID != o.GetUID():
 		return apierrors.NewConflict(k.Resource(), o.GetName(),
-			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, o.GetUID()))
+			fmt.Errorf("precondition failed: UID in precondition: %v, UID in object meta: %v", *p.UID, o.GetUID()))
 	case p.ResourceVersion != nil && *p.ResourceVersion != o.GetResourceVersion():
 		return apierrors.NewConflict(k.Resource(), o.GetName(),
-			fmt.Errorf("Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, o.GetResourceVersion()))
+			fmt.Errorf("precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, o.GetResourceVersion()))
 	}
 	return nil
 }
@@ -87,9 +99,10 @@ func (k *Kind) precondition(o store.Object, p *metav1.Preconditions) error {
 // background, which is the default, needs none: the collector finds them when their owner is gone.
 func propagation(finalizers []string, opts metav1.DeleteOptions) []string {
 	policy := opts.PropagationPolicy
-	if policy == nil && opts.OrphanDependents != nil { //nolint:staticcheck // clients that are old still send it
+	//lint:ignore SA1019 old clients still send it
+	if orphan := opts.OrphanDependents; policy == nil && orphan != nil {
 		p := metav1.DeletePropagationBackground
-		if *opts.OrphanDependents { //nolint:staticcheck // see above
+		if *orphan {
 			p = metav1.DeletePropagationOrphan
 		}
 		policy = &p

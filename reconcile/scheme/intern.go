@@ -67,7 +67,8 @@ func (n *interner) metadata(m *metav1.ObjectMeta) {
 		f := &m.ManagedFields[i]
 		n.all(&f.Manager, (*string)(&f.Operation), &f.APIVersion, &f.FieldsType, &f.Subresource)
 		if f.FieldsV1 != nil {
-			f.FieldsV1.Raw = n.bytes(f.FieldsV1.Raw) //nolint:staticcheck // SetRawBytes would copy
+			//lint:ignore SA1019 SetRawBytes would copy what is to be shared
+			f.FieldsV1.Raw = n.bytes(f.FieldsV1.GetRawBytes())
 		}
 	}
 }
@@ -151,7 +152,8 @@ func (n *interner) bytes(b []byte) []byte {
 	if shared, ok := n.fields[string(b)]; ok {
 		return shared
 	}
-	n.fields[string(b)] = b[:len(b):len(b)]
+	b = b[:len(b):len(b)] // whoever appends to it gets one of his own
+	n.fields[string(b)] = b
 	n.size += 2 * len(b)
 	return b
 }

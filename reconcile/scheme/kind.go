@@ -34,7 +34,8 @@ type Kind struct {
 	generation, keepsStatus bool
 	keeps                   []string
 
-	defaults, create    func(store.Object)
+	defaults            func(store.Object)
+	create              func(o store.Object, now time.Time)
 	change, changeState func(new, old store.Object)
 	changed             func(new, old store.Object) bool
 	grace               func(o store.Object, asked *int64) int64
@@ -93,7 +94,7 @@ type rules[T store.Object] struct {
 	generation  bool                  // it counts changes of what is wished
 	changed     func(new, old T) bool // nil: the spec differs
 	keepsStatus bool                  // whoever creates it brings its status
-	create      func(T)               // nil: a new object is taken as it is
+	create      func(T, time.Time)    // nil: a new object is taken as it is
 	change      func(new, old T)      // nil: an update may touch all but the status
 	changeState func(new, old T)      // nil: a write of the status changes no more than the generic rule says
 	keeps       []string              // metadata that it does not change
@@ -118,7 +119,11 @@ func typed[T store.Object](k Kind, r rules[T]) *Kind {
 	if r.changed != nil {
 		k.changed = func(new, old store.Object) bool { return r.changed(new.(T), old.(T)) }
 	}
-	k.create, k.change, k.changeState = one(r.create), two(r.change), two(r.changeState)
+	k.create = func(store.Object, time.Time) {}
+	if r.create != nil {
+		k.create = func(o store.Object, now time.Time) { r.create(o.(T), now) }
+	}
+	k.change, k.changeState = two(r.change), two(r.changeState)
 	k.grace = func(store.Object, *int64) int64 { return 0 }
 	if r.grace != nil {
 		k.grace = func(o store.Object, asked *int64) int64 { return r.grace(o.(T), asked) }

@@ -1,15 +1,31 @@
 package scheme
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/resource"
 )
 
 const unreachableSeconds = 300 // how long a pod stays on a node that is lost, unless it says otherwise
 
 // createPod gives a new pod what Kubernetes' built-in admission gives every pod.
-func createPod(p *corev1.Pod) {
+func createPod(p *corev1.Pod, now time.Time) {
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qos(&p.Spec)}
 	s := &p.Spec
+	if g := s.TerminationGracePeriodSeconds; g != nil && *g < 0 {
+		shortest := int64(1)
+		s.TerminationGracePeriodSeconds = &shortest
+	}
+	if s.Resources != nil {
+		requestForPod(p)
+	}
+	if len(s.SchedulingGates) > 0 {
+		p.Status.Conditions = []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
+			Message: "Scheduling is blocked due to non-empty scheduling gates", LastTransitionTime: stamp(now),
+		}}
+	}
 	if s.ServiceAccountName == "" {
 		s.ServiceAccountName = "default"
 		s.DeprecatedServiceAccount = "default"
@@ -29,6 +45,28 @@ func createPod(p *corev1.Pod) {
 				Key: taint, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds,
 			})
 		}
+	}
+}
+
+// requestForPod lets a pod that has limits as a whole ask for what its containers ask for together or, where none of them
+// asks, for its limits.
+func requestForPod(p *corev1.Pod) {
+	r := p.Spec.Resources
+	if len(r.Limits) == 0 {
+		return
+	}
+	together := resource.AggregateContainerRequests(p, resource.PodResourcesOptions{})
+	for name, limit := range r.Limits {
+		if _, ok := r.Requests[name]; ok || !resource.IsSupportedPodLevelResource(name) {
+			continue
+		}
+		if r.Requests == nil {
+			r.Requests = corev1.ResourceList{}
+		}
+		if sum, ok := together[name]; ok {
+			limit = sum
+		}
+		r.Requests[name] = limit.DeepCopy()
 	}
 }
 

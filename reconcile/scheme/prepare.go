@@ -31,8 +31,8 @@ func (k *Kind) PrepareCreate(o store.Object, uid types.UID, now time.Time) {
 	if k.Status && !k.keepsStatus {
 		part(o, "Status").SetZero()
 	}
-	k.create(o)
 	k.defaults(o)
+	k.create(o, now)
 }
 
 // PrepareUpdate makes of new, which is to replace old, what may replace it: the status and what the system keeps in the
@@ -63,16 +63,16 @@ func (k *Kind) PrepareStatusUpdate(new, old store.Object) {
 // that nobody comes to own them by it.
 func (k *Kind) ResetFields(subresource string) *fieldpath.Set {
 	switch {
+	case !k.Status:
+		return fieldpath.NewSet()
 	case subresource == "status":
 		set := fieldpath.NewSet(fieldpath.MakePathOrDie("spec"))
 		for _, name := range k.keeps {
 			set.Insert(fieldpath.MakePathOrDie("metadata", name))
 		}
 		return set
-	case k.Status:
-		return fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
 	}
-	return fieldpath.NewSet()
+	return fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
 }
 
 // PrepareFinalize is PrepareUpdate for a write to the finalize subresource of namespaces: the status remains, and the
@@ -86,18 +86,18 @@ func PrepareFinalize(new, old *corev1.Namespace) {
 // stamp is now as an object keeps it: to the second.
 func stamp(now time.Time) metav1.Time { return metav1.NewTime(now.Truncate(time.Second)) }
 
+// keepIdentity keeps what a writer cannot change by saying otherwise, nor by leaving it out.
 func keepIdentity(new, old store.Object) {
 	if new.GetUID() == "" {
-		new.SetUID(old.GetUID())
+		new.SetUID(old.GetUID()) // another one is refused by validation
 	}
-	if t := new.GetCreationTimestamp(); t.IsZero() {
-		new.SetCreationTimestamp(old.GetCreationTimestamp())
+	new.SetCreationTimestamp(old.GetCreationTimestamp())
+	if t := old.GetDeletionTimestamp(); t != nil {
+		new.SetDeletionTimestamp(t.DeepCopy())
 	}
-	if new.GetDeletionTimestamp() == nil {
-		new.SetDeletionTimestamp(old.GetDeletionTimestamp())
-	}
-	if new.GetDeletionGracePeriodSeconds() == nil {
-		new.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	if g := old.GetDeletionGracePeriodSeconds(); g != nil {
+		seconds := *g
+		new.SetDeletionGracePeriodSeconds(&seconds)
 	}
 }
 
@@ -130,7 +130,7 @@ func endpointSliceChanged(new, old *discoveryv1.EndpointSlice) bool {
 }
 
 // createNamespace holds a namespace back from deletion until its contents are gone.
-func createNamespace(n *corev1.Namespace) {
+func createNamespace(n *corev1.Namespace, _ time.Time) {
 	n.Status.Phase = corev1.NamespaceActive
 	for _, f := range n.Spec.Finalizers {
 		if f == corev1.FinalizerKubernetes {

@@ -64,7 +64,7 @@ func coreKinds(v validate.Rules) []*Kind {
 			validate: validate.ServiceAccount, update: validate.ServiceAccountUpdate, table: columns.ServiceAccounts(),
 		}),
 		typed(Kind{GroupVersionKind: core("Service"), Plural: "services", Short: list("svc"), Categories: list("all"), Namespaced: true, Status: true}, rules[*corev1.Service]{
-			defaults: defaults.Service, change: changeService,
+			defaults: defaults.Service, create: createService, change: changeService,
 			validate: validate.Service, update: validate.ServiceUpdate, status: validate.ServiceStatusUpdate,
 			table: columns.Services(), labels: list("spec.clusterIP", "spec.type"), fields: serviceFields,
 		}),

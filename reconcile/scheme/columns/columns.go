@@ -4,7 +4,6 @@ package columns
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -24,25 +23,22 @@ type Table[T any] struct {
 // none stands for what is not there.
 const none = "<none>"
 
-// header makes headings from "Name", "Desired:integer", and after a "|" those that only -o wide shows.
+// header makes headings of "Name,Desired:integer,Selector*": text, a number, and one that only -o wide shows.
 func header(names string) []metav1.TableColumnDefinition {
 	var all []metav1.TableColumnDefinition
-	usual, wide, _ := strings.Cut(names, "|")
-	for priority, list := range []string{usual, wide} {
-		for name := range strings.SplitSeq(list, ",") {
-			if name == "" {
-				continue
-			}
-			name, kind, ok := strings.Cut(name, ":")
-			if !ok {
-				kind = "string"
-			}
-			c := metav1.TableColumnDefinition{Name: name, Type: kind, Priority: int32(priority)}
-			if name == "Name" {
-				c.Format = "name"
-			}
-			all = append(all, c)
+	for name := range strings.SplitSeq(names, ",") {
+		c := metav1.TableColumnDefinition{Type: "string"}
+		if short, ok := strings.CutSuffix(name, "*"); ok {
+			name, c.Priority = short, 1
 		}
+		if text, kind, ok := strings.Cut(name, ":"); ok {
+			name, c.Type = text, kind
+		}
+		if name == "Name" {
+			c.Format = "name"
+		}
+		c.Name = name
+		all = append(all, c)
 	}
 	return all
 }
@@ -88,10 +84,10 @@ func Secrets() Table[*corev1.Secret] {
 	}}
 }
 
-// ServiceAccounts shows how many secrets they name.
+// ServiceAccounts shows how old they are.
 func ServiceAccounts() Table[*corev1.ServiceAccount] {
-	return Table[*corev1.ServiceAccount]{header("Name,Secrets,Age"), func(s *corev1.ServiceAccount, now time.Time) []any {
-		return []any{s.Name, int64(len(s.Secrets)), created(s, now)}
+	return Table[*corev1.ServiceAccount]{header("Name,Age"), func(s *corev1.ServiceAccount, now time.Time) []any {
+		return []any{s.Name, created(s, now)}
 	}}
 }
 
@@ -109,7 +105,7 @@ func Leases() Table[*coordinationv1.Lease] {
 // Events shows what happened, to what, and when last.
 func Events() Table[*corev1.Event] {
 	return Table[*corev1.Event]{
-		header("Last Seen,Type,Reason,Object,Message|Subobject,Source,First Seen,Count,Name"),
+		header("Last Seen,Type,Reason,Object,Subobject*,Source*,Message,First Seen*,Count*,Name*"),
 		event,
 	}
 }
@@ -121,8 +117,8 @@ func event(e *corev1.Event, now time.Time) []any {
 		last, count = since(e.Series.LastObservedTime.Time, now), e.Series.Count
 	}
 	return []any{
-		last, e.Type, e.Reason, strings.ToLower(e.InvolvedObject.Kind) + "/" + e.InvolvedObject.Name, strings.TrimSpace(e.Message),
-		e.InvolvedObject.FieldPath, eventSource(e), first, int64(count), e.Name,
+		last, e.Type, e.Reason, about(e.InvolvedObject),
+		e.InvolvedObject.FieldPath, eventSource(e), strings.TrimSpace(e.Message), first, int64(count), e.Name,
 	}
 }
 
@@ -134,9 +130,20 @@ func known(t, now time.Time) string {
 	return since(t, now)
 }
 
+func about(o corev1.ObjectReference) string {
+	kind := strings.ToLower(o.Kind)
+	if o.Name == "" {
+		return kind
+	}
+	return kind + "/" + o.Name
+}
+
 func eventSource(e *corev1.Event) string {
-	parts := []string{or(e.Source.Component, e.ReportingController), or(e.Source.Host, e.ReportingInstance)}
-	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ", ")
+	component, host := or(e.Source.Component, e.ReportingController), or(e.Source.Host, e.ReportingInstance)
+	if host == "" {
+		return component
+	}
+	return component + ", " + host
 }
 
 // nOf says "2/3".

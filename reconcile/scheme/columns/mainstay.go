@@ -11,7 +11,7 @@ import (
 // GitSources shows which commit is applied, and how it goes.
 func GitSources() Table[*v1alpha1.GitSource] {
 	return Table[*v1alpha1.GitSource]{
-		header("Name,Ready,Ref,Applied,Objects:integer,Age|URL,Path,Status"),
+		header("Name,Ready,Ref,Applied,Objects:integer,Age,URL*,Path*,Status*"),
 		func(g *v1alpha1.GitSource, now time.Time) []any {
 			ready, status := "Unknown", ""
 			if c := meta.FindStatusCondition(g.Status.Conditions, "Ready"); c != nil {

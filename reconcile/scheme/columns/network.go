@@ -15,7 +15,7 @@ import (
 // Services shows where they are reached.
 func Services() Table[*corev1.Service] {
 	return Table[*corev1.Service]{
-		header("Name,Type,Cluster-IP,External-IP,Port(s),Age|Selector"),
+		header("Name,Type,Cluster-IP,External-IP,Port(s),Age,Selector*"),
 		func(s *corev1.Service, now time.Time) []any {
 			return []any{
 				s.Name, string(s.Spec.Type), clusterIP(s), externalIP(s), or(servicePorts(s), none), created(s, now),
@@ -93,7 +93,7 @@ func slicePorts(e *discoveryv1.EndpointSlice) string {
 		switch {
 		case p.Port != nil:
 			text = strconv.Itoa(int(*p.Port))
-		case p.Name != nil && *p.Name != "":
+		case p.Name != nil:
 			text = *p.Name
 		}
 		all = append(all, text)

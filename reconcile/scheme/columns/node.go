@@ -11,7 +11,7 @@ import (
 // Nodes shows whether they are ready, and what they run.
 func Nodes() Table[*corev1.Node] {
 	return Table[*corev1.Node]{
-		header("Name,Status,Roles,Age,Version|Internal-IP,External-IP,OS-Image,Kernel-Version,Container-Runtime"),
+		header("Name,Status,Roles,Age,Version,Internal-IP*,External-IP*,OS-Image*,Kernel-Version*,Container-Runtime*"),
 		func(n *corev1.Node, now time.Time) []any {
 			i := n.Status.NodeInfo
 			return []any{

@@ -11,7 +11,7 @@ import (
 // Pods shows how many of their containers are ready, and the one word that matters most about them.
 func Pods() Table[*corev1.Pod] {
 	return Table[*corev1.Pod]{
-		header("Name,Ready,Status,Restarts,Age|IP,Node,Nominated Node,Readiness Gates"),
+		header("Name,Ready,Status,Restarts,Age,IP*,Node*,Nominated Node*,Readiness Gates*"),
 		func(p *corev1.Pod, now time.Time) []any {
 			s := summarize(p)
 			return []any{

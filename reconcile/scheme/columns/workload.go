@@ -12,7 +12,7 @@ import (
 // Deployments shows how far they are rolled out.
 func Deployments() Table[*appsv1.Deployment] {
 	return Table[*appsv1.Deployment]{
-		header("Name,Ready,Up-to-date,Available,Age|Containers,Images,Selector"),
+		header("Name,Ready,Up-to-date,Available,Age,Containers*,Images*,Selector*"),
 		func(d *appsv1.Deployment, now time.Time) []any {
 			names, images := containers(&d.Spec.Template.Spec)
 			return []any{
@@ -26,12 +26,12 @@ func Deployments() Table[*appsv1.Deployment] {
 // ReplicaSets shows how many pods they want and have.
 func ReplicaSets() Table[*appsv1.ReplicaSet] {
 	return Table[*appsv1.ReplicaSet]{
-		header("Name,Desired:integer,Current:integer,Ready:integer,Age|Containers,Images,Selector"),
+		header("Name,Desired:integer,Current:integer,Ready:integer,Age,Containers*,Images*,Selector*"),
 		func(r *appsv1.ReplicaSet, now time.Time) []any {
 			names, images := containers(&r.Spec.Template.Spec)
 			return []any{
 				r.Name, int64(replicas(r.Spec.Replicas)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas),
-				created(r, now), names, images, selector(r.Spec.Selector),
+				created(r, now), names, images, metav1.FormatLabelSelector(r.Spec.Selector),
 			}
 		},
 	}
@@ -52,4 +52,10 @@ func containers(s *corev1.PodSpec) (names, images string) {
 	return strings.Join(ns, ","), strings.Join(is, ",")
 }
 
-func selector(s *metav1.LabelSelector) string { return metav1.FormatLabelSelector(s) }
+func selector(s *metav1.LabelSelector) string {
+	parsed, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return "<invalid>"
+	}
+	return parsed.String()
+}

@@ -8,12 +8,10 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
 )
 
-// GitSource follows the branch main, looks every minute, prunes, and gives a rollout five minutes.
+// GitSource looks every minute, prunes, and gives a rollout five minutes. Without a ref it follows the branch main, which is
+// not filled in: a plain folder has none.
 func GitSource(g *v1alpha1.GitSource) {
 	s := &g.Spec
-	if s.Ref == (v1alpha1.GitRef{}) {
-		s.Ref.Branch = "main"
-	}
 	missing(&s.Interval, metav1.Duration{Duration: time.Minute})
 	missing(&s.Timeout, metav1.Duration{Duration: 5 * time.Minute})
 	missing(&s.Prune, true)

@@ -2,8 +2,8 @@ package defaults
 
 import (
 	"maps"
-	"strings"
 
+	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -19,8 +19,8 @@ func Pod(p *corev1.Pod) {
 			hostPorts(c.Ports)
 		}
 	}
-	if p.Spec.Resources != nil {
-		requestPodLimits(&p.Spec)
+	if len(p.Status.PodIPs) > 0 {
+		unset(&p.Status.PodIP, p.Status.PodIPs[0].IP)
 	}
 }
 
@@ -36,11 +36,6 @@ func podSpec(s *corev1.PodSpec) {
 	// The old name of the field is kept beside the new one, for clients that know only one of them.
 	unset(&s.ServiceAccountName, s.DeprecatedServiceAccount)
 	unset(&s.DeprecatedServiceAccount, s.ServiceAccountName)
-	if s.HostNetwork {
-		for c := range containers(s) {
-			hostPorts(c.Ports)
-		}
-	}
 	roundUp(s.Overhead)
 	if s.Resources != nil {
 		roundUp(s.Resources.Limits)
@@ -105,10 +100,11 @@ func container(c *corev1.Container) {
 
 // pullPolicy asks the registry each time for an image whose tag is meant to move.
 func pullPolicy(image string) corev1.PullPolicy {
-	name, _, digest := strings.Cut(image, "@")
-	last := name[strings.LastIndex(name, "/")+1:]
-	_, tag, tagged := strings.Cut(last, ":")
-	if tag == "latest" || !tagged && !digest {
+	name, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return corev1.PullIfNotPresent // and the node will say that there is no such image
+	}
+	if tagged, ok := reference.TagNameOnly(name).(reference.Tagged); ok && tagged.Tag() == "latest" {
 		return corev1.PullAlways
 	}
 	return corev1.PullIfNotPresent
@@ -146,29 +142,6 @@ func requestLimits(r *corev1.ResourceRequirements) {
 	all := r.Limits.DeepCopy()
 	maps.Copy(all, r.Requests)
 	r.Requests = all
-}
-
-// requestPodLimits asks for the pod's limits, where neither the pod nor its containers say what they need.
-func requestPodLimits(s *corev1.PodSpec) {
-	r := s.Resources
-	for name, limit := range r.Limits {
-		if _, ok := r.Requests[name]; ok || requested(s, name) {
-			continue
-		}
-		if r.Requests == nil {
-			r.Requests = corev1.ResourceList{}
-		}
-		r.Requests[name] = limit.DeepCopy()
-	}
-}
-
-func requested(s *corev1.PodSpec, name corev1.ResourceName) bool {
-	for c := range containers(s) {
-		if _, ok := c.Resources.Requests[name]; ok {
-			return true
-		}
-	}
-	return false
 }
 
 // roundUp takes away what is finer than a thousandth.

@@ -71,6 +71,8 @@ type GitAllow struct {
 type GitSourceStatus struct {
 	// ObservedGeneration is the generation of the spec that this status speaks of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// AppliedGeneration is the generation of the spec that Applied was applied by.
+	AppliedGeneration int64 `json:"appliedGeneration,omitempty"`
 	// Fetched is the newest commit seen, Applied the newest that is in the store, Healthy the newest whose objects were
 	// all well.
 	Fetched *GitCommit `json:"fetched,omitempty"`
@@ -137,8 +139,6 @@ type InventoryObject struct {
 	UID string `json:"uid,omitempty"`
 	// Line of the document in the file, from 1.
 	Line int32 `json:"line"`
-	// Revision of the live object after it was applied.
-	Revision string `json:"revision,omitempty"`
 }
 
 // InventoryList is a list of Inventory.

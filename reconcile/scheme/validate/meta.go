@@ -4,6 +4,7 @@ package validate
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -53,15 +54,18 @@ func notNegative[N ~int32 | ~int64](n N, path *field.Path) field.ErrorList {
 	return validation.ValidateNonnegativeField(int64(n), path)
 }
 
+// maybe refuses a value that is there and not in list.
+func maybe[T ~string](value *T, path *field.Path, list ...T) field.ErrorList {
+	if value == nil || slices.Contains(list, *value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(path, *value, slices.Sorted(slices.Values(list)))}
+}
+
 // oneOf refuses a value that is not in list. An empty one is missing.
 func oneOf[T ~string](value T, path *field.Path, list ...T) field.ErrorList {
 	if value == "" {
 		return field.ErrorList{field.Required(path, fmt.Sprintf("valid values: %v", list))}
 	}
-	for _, v := range list {
-		if v == value {
-			return nil
-		}
-	}
-	return field.ErrorList{field.NotSupported(path, value, list)}
+	return maybe(&value, path, list...)
 }

@@ -80,6 +80,7 @@ func writeGroups(dir string, seed uint64, next nextGroup) error {
 	if err != nil {
 		return err
 	}
+	fmt.Println("# open")
 	for n := 1; ; n++ {
 		ds := next(seed, m)
 		if err := b.Append(context.Background(), m.Revision, ds); err != nil {
@@ -117,8 +118,17 @@ type run struct {
 	log    []string
 }
 
-// killed starts a child and kills it after d.
-func killed(does, dir string, seed uint64, d time.Duration) (r run, err error) {
+// A moment of a child's life, from which on the time is taken after which it is killed.
+type moment int
+
+const (
+	started moment = iota
+	opened
+	acknowledged // its first group
+)
+
+// killed starts a child and kills it d after a moment.
+func killed(does, dir string, seed uint64, after moment, d time.Duration) (r run, err error) {
 	cmd := self(does, dir, seed)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -128,14 +138,24 @@ func killed(does, dir string, seed uint64, d time.Duration) (r run, err error) {
 	if err := cmd.Start(); err != nil {
 		return r, err
 	}
-	timer := time.AfterFunc(d, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
+	reached := func(m moment) {
+		if m == after {
+			timer.Reset(d)
+		}
+	}
+	reached(started)
 	for s := bufio.NewScanner(out); s.Scan(); {
 		line := s.Text()
-		if text, ok := strings.CutPrefix(line, "# "); ok {
+		if line == "# open" {
+			reached(opened)
+		} else if text, ok := strings.CutPrefix(line, "# "); ok {
 			r.log = append(r.log, text)
 		} else if n, e := strconv.ParseUint(line, 10, 64); e == nil {
-			r.acked, r.groups = store.Revision(n), r.groups+1
+			if r.acked, r.groups = store.Revision(n), r.groups+1; r.groups == 1 {
+				reached(acknowledged)
+			}
 		} else {
 			err = errors.Join(err, errors.New("the child says: "+line))
 		}

@@ -69,7 +69,7 @@ func TestASpoiltFileIsToldOrHarmless(t *testing.T) {
 func writeSome(t *testing.T, dir string, seed uint64) (acked store.Revision) {
 	t.Helper()
 	for range 100 {
-		done, err := killed("write", dir, seed, 400*time.Millisecond)
+		done, err := killed("write", dir, seed, acknowledged, 300*time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,6 @@
-// Code writes what is generated from Go types: the OpenAPI definitions of the served packages into
-// ../definitions, and deep copies and model names of our own kinds beside them. It is run by go generate in the folder
-// reconcile/scheme/openapi; with an argument it writes the definitions there instead, and nothing else.
+// Code writes what is generated from Go types: the OpenAPI definitions of the served packages, and deep copies and model
+// names of our own kinds beside them. It is run by go generate in the folder reconcile/scheme/openapi; its argument is the
+// root of the module, or of a copy of it.
 package main
 
 import (
@@ -31,46 +31,47 @@ func served() []string {
 }
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	root := filepath.Join("..", "..", "..")
+	if len(os.Args) > 1 {
+		root = os.Args[1]
+	}
+	if err := run(root); err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string) error {
-	header, err := os.CreateTemp("", "header")
+func run(root string) error {
+	dir, err := os.MkdirTemp("", "generate")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(header.Name())
-	header.Close()
-	if len(args) == 1 {
-		return openapi(header.Name(), args[0], append(served(), own))
-	}
-	if err := tool("deepcopy-gen", "--go-header-file", header.Name(), "--output-file", "zz_generated.deepcopy.go", own); err != nil {
+	defer os.RemoveAll(dir)
+	header := filepath.Join(dir, "header")
+	if err := os.WriteFile(header, []byte("//lint:file-ignore SA1019 what is deprecated is served all the same\n"), 0o644); err != nil {
 		return err
 	}
-	return openapi(header.Name(), "definitions", served())
-}
-
-// openapi writes the definitions into dir. Model names are written beside the types, except into packages that are only
-// to be read.
-func openapi(header, dir string, readonly []string) error {
-	report := filepath.Join(filepath.Dir(header), filepath.Base(header)+".violations")
-	defer os.Remove(report)
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, nil, 0o644); err != nil {
+		return err
+	}
+	if err := tool(root, "deepcopy-gen", "--go-header-file", empty, "--output-file", "zz_generated.deepcopy.go", own); err != nil {
+		return err
+	}
 	args := []string{
-		"--go-header-file", header, "--output-dir", dir, "--output-pkg", definitions, "--output-file", "zz_generated.openapi.go",
-		"--output-model-name-file", models, "--report-filename", report,
+		"--go-header-file", header, "--output-dir", filepath.FromSlash("reconcile/scheme/openapi/definitions"), "--output-pkg", definitions,
+		"--output-file", "zz_generated.openapi.go", "--output-model-name-file", models, "--report-filename", filepath.Join(dir, "violations"),
 	}
-	for _, p := range readonly {
-		args = append(args, "--readonly-pkg", p)
+	for _, p := range served() {
+		args = append(args, "--readonly-pkg", p) // or the names of its models would be written beside its types
 	}
-	return tool("openapi-gen", append(append(args, served()...), own)...)
+	return tool(root, "openapi-gen", append(append(args, served()...), own)...)
 }
 
-func tool(name string, args ...string) error {
-	out, err := exec.Command("go", append([]string{"tool", name}, args...)...).CombinedOutput()
-	if err != nil {
+func tool(root, name string, args ...string) error {
+	cmd := exec.Command("go", append([]string{"tool", name}, args...)...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("run %s: %w\n%s", name, err, strings.TrimSpace(string(out)))
 	}
 	return nil

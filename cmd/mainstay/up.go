@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/lifecycle"
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// upOptions are what one can say to mainstay up.
+type upOptions struct {
+	place
+	node       string
+	api, git   string
+	pods       string
+	services   string
+	containerd string
+	source     string
+	sourcePath string
+	acceptLoss bool
+	logLevel   string
+
+	podRange, serviceRange netip.Prefix
+}
+
+func defaultUpOptions() *upOptions {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "node"
+	}
+	return &upOptions{node: strings.ToLower(host)}
+}
+
+func (o *upOptions) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&o.node, "node", o.node, "name of this node")
+	f.StringVar(&o.api, "api", "127.0.0.1:6443", "where the Kubernetes API listens (port 0: any that is free)")
+	f.StringVar(&o.git, "git", "127.0.0.1:7420", "where the push server and webhooks listen (port 0: any that is free)")
+	f.StringVar(&o.pods, "pod-range", "10.42.0.0/16", "addresses of pods; this node takes the first 256")
+	f.StringVar(&o.services, "service-range", "10.43.0.0/16", "cluster addresses of services")
+	f.StringVar(&o.containerd, "containerd", "", "socket of a containerd that runs already (default: Mainstay runs one of its own)")
+}
+
+func newUpCommand(at *place) *cobra.Command {
+	o := defaultUpOptions()
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start the control plane and this machine as its node; ^C leaves the pods running",
+		Long: `Starts Mainstay in the foreground. What runs goes on running when it ends, by ^C or by a crash, and is
+found again by the next mainstay up. mainstay down gives everything back.`,
+		Example: `  mainstay up
+  mainstay up --data ~/mainstay --api 127.0.0.1:0 --git 127.0.0.1:0
+  mainstay up --source https://github.com/example/shop --source-path deploy`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.place = *at
+			return up(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	o.flags(c)
+	f := c.Flags()
+	f.StringVar(&o.source, "source", "", "URL of a Git repository to follow from the start")
+	f.StringVar(&o.sourcePath, "source-path", "", "folder in that repository that holds the manifests")
+	f.BoolVar(&o.acceptLoss, "accept-loss", false, "start with a damaged store, without what is missing in it")
+	f.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error")
+	return c
+}
+
+// complete checks what was said.
+func (o *upOptions) complete() (err error) {
+	if o.data, err = filepath.Abs(o.data); err != nil {
+		return err
+	}
+	if o.podRange, err = netip.ParsePrefix(o.pods); err != nil || !o.podRange.Addr().Is4() || o.podRange.Bits() > 24 {
+		return fmt.Errorf("--pod-range %q: want an IPv4 range of /24 or larger, such as 10.42.0.0/16", o.pods)
+	}
+	if o.serviceRange, err = netip.ParsePrefix(o.services); err != nil || !o.serviceRange.Addr().Is4() || o.serviceRange.Bits() > 28 {
+		return fmt.Errorf("--service-range %q: want an IPv4 range of /28 or larger, such as 10.43.0.0/16", o.services)
+	}
+	if o.podRange.Overlaps(o.serviceRange) {
+		return fmt.Errorf("--pod-range %s and --service-range %s overlap", o.podRange, o.serviceRange)
+	}
+	return nil
+}
+
+func up(ctx context.Context, o *upOptions, out, logs io.Writer) error {
+	started := time.Now()
+	if err := needRoot("up"); err != nil {
+		return err
+	}
+	if err := o.complete(); err != nil {
+		return err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return fmt.Errorf("--log-level: %w", err)
+	}
+	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level}))
+	h, err := build(ctx, o, log)
+	if err != nil {
+		return errors.Join(err, h.close())
+	}
+	fmt.Fprintf(out, "mainstay %s, node %s, data in %s\n", version, o.node, o.data)
+	fmt.Fprintf(out, "  store        %d objects, revision %d\n", h.objects, h.revision)
+	fmt.Fprintf(out, "  network      pods %s, services %s\n", h.nodeRange, o.serviceRange)
+	fmt.Fprintf(out, "  API          %s   kubeconfig %s\n", h.endpoints.API, o.kubeconfig())
+	fmt.Fprintf(out, "  Git          %s\n", h.endpoints.Git)
+	done := make(chan error, 1)
+	go func() { done <- h.run(ctx) }()
+	if h.awaitReady(ctx) {
+		fmt.Fprintf(out, "ready in %.2fs; next, in a Git repository with manifests: mainstay remote add && git push mainstay main\n", time.Since(started).Seconds())
+	}
+	err = <-done
+	pods := h.running()
+	err = errors.Join(err, h.close())
+	if ctx.Err() != nil {
+		fmt.Fprintf(out, "\nstopped; %s\n", stillRunning(pods))
+	}
+	return err
+}
+
+func stillRunning(pods int) string {
+	switch pods {
+	case 0:
+		return "no pods were running"
+	case 1:
+		return "1 pod keeps running: mainstay up takes it over again, mainstay down ends it"
+	}
+	return fmt.Sprintf("%d pods keep running: mainstay up takes them over again, mainstay down ends them", pods)
+}
+
+// firstSource makes the source that was asked for on the command line, if it is not there yet.
+func firstSource(ctx context.Context, st store.Store, c *controlPlane, o *upOptions) error {
+	if o.source == "" {
+		return nil
+	}
+	name := repositoryName(strings.TrimSuffix(filepath.Base(strings.TrimRight(o.source, "/")), ".git"))
+	g := &v1alpha1.GitSource{
+		ObjectMeta: metav1.ObjectMeta{Namespace: lifecycle.SystemNamespace, Name: name},
+		Spec:       v1alpha1.GitSourceSpec{URL: o.source, Path: o.sourcePath},
+	}
+	kind := c.scheme.Of(g)
+	kind.PrepareCreate(g, c.uid(), time.Now())
+	if errs := kind.Validate(g); len(errs) > 0 {
+		return fmt.Errorf("--source: %w", errs.ToAggregate())
+	}
+	_, err := st.Update(ctx, "up", func(tx *store.Tx) error {
+		if err := tx.Create(g); !errors.Is(err, store.ErrExists) {
+			return err
+		}
+		live, _ := store.Get[*v1alpha1.GitSource](tx.Snapshot, g.Namespace, g.Name)
+		if live.Spec.URL != g.Spec.URL {
+			return fmt.Errorf("--source: there is a source %s/%s of %s already", g.Namespace, g.Name, live.Spec.URL)
+		}
+		return nil
+	})
+	return err
+}

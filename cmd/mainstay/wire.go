@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mainstay-gitops/mainstay/gitsource/receive"
+	"github.com/mainstay-gitops/mainstay/gitsource/repo"
+	"github.com/mainstay-gitops/mainstay/gitsource/trigger"
+	"github.com/mainstay-gitops/mainstay/nodes/pod"
+	"github.com/mainstay-gitops/mainstay/reconcile/access"
+	"github.com/mainstay-gitops/mainstay/reconcile/api"
+	"github.com/mainstay-gitops/mainstay/reconcile/apply"
+	"github.com/mainstay-gitops/mainstay/reconcile/control"
+	"github.com/mainstay-gitops/mainstay/reconcile/delivery"
+	"github.com/mainstay-gitops/mainstay/reconcile/lifecycle"
+	"github.com/mainstay-gitops/mainstay/reconcile/network"
+	"github.com/mainstay-gitops/mainstay/reconcile/patch"
+	"github.com/mainstay-gitops/mainstay/reconcile/schedule"
+	"github.com/mainstay-gitops/mainstay/reconcile/schedule/plugin"
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+	"github.com/mainstay-gitops/mainstay/reconcile/store/disk"
+	"github.com/mainstay-gitops/mainstay/reconcile/workload"
+)
+
+// A house is all of Mainstay on one machine: every part built, and introduced to its neighbours. What is below is the only
+// place that knows them all.
+type house struct {
+	o         *upOptions
+	log       *slog.Logger
+	endpoints endpoints
+	objects   int
+	revision  store.Revision
+	nodeRange netip.Prefix
+
+	control *controlPlane
+	node    *node
+	runs    []func(context.Context) error
+	closers []func() error
+}
+
+// controlPlane is the reconcile floor, and the Git floor below it.
+type controlPlane struct {
+	scheme    *scheme.Scheme
+	store     *store.Memory
+	applier   *apply.Applier
+	carrier   *control.Carrier
+	hosted    *repo.Hosted
+	authority *access.Authority
+	delivery  *delivery.Delivery
+}
+
+func (c *controlPlane) uid() types.UID {
+	return control.UID(mathrand.New(mathrand.NewPCG(mathrand.Uint64(), mathrand.Uint64())))
+}
+
+func (h *house) runner(run func(context.Context) error) { h.runs = append(h.runs, run) }
+func (h *house) closer(c func() error)                  { h.closers = append(h.closers, c) }
+
+// build makes all parts, in the order in which they need each other. What it returns is to be closed even if it fails.
+func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) {
+	h := &house{o: o, log: log, nodeRange: netip.PrefixFrom(o.podRange.Masked().Addr(), 24)}
+	n, err := prepareNode(o, log)
+	if err != nil {
+		return h, err
+	}
+	h.node = n
+	var g errgroup.Group
+	g.Go(func() error { return n.startContainerd(ctx) })
+	g.Go(func() (err error) { h.control, err = openControlPlane(o, log); return err })
+	err = g.Wait()
+	if h.control != nil {
+		h.closer(h.control.store.Close)
+		h.closer(h.control.hosted.Close)
+	}
+	h.closer(n.close)
+	if err != nil {
+		return h, err
+	}
+	s := h.control.store.Snapshot()
+	h.revision = s.Revision()
+	for _, k := range s.Stored() {
+		h.objects += s.Len(k)
+	}
+	if err := n.open(ctx, h.control.store, h.nodeRange, newNodeWriter(h.control)); err != nil {
+		return h, err
+	}
+	if err := h.serve(ctx); err != nil {
+		return h, err
+	}
+	h.controllers()
+	n.runners(h.runner)
+	return h, firstSource(ctx, h.control.store, h.control, o)
+}
+
+// openControlPlane opens what lasts.
+func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
+	c := &controlPlane{scheme: scheme.New(scheme.Options{Unsupported: pod.Unsupported})}
+	patcher, err := patch.New(c.scheme)
+	if err != nil {
+		return nil, err
+	}
+	addresses := network.Addresses{Range: o.serviceRange}
+	c.applier = apply.New(c.scheme, patcher, addresses.Give)
+	c.carrier = control.NewCarrier(c.scheme)
+	if c.authority, err = access.LoadAuthority(o.under("pki"), time.Now()); err != nil {
+		return nil, err
+	}
+	backend, err := disk.Open(o.under("store"), c.scheme.Codec(), disk.Options{AcceptLoss: o.acceptLoss, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	if c.store, err = store.Open(backend, c.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}}); err != nil {
+		return nil, errors.Join(err, backend.Close())
+	}
+	if c.hosted, err = repo.OpenHosted(o.under("repositories")); err != nil {
+		return nil, errors.Join(err, c.store.Close())
+	}
+	c.delivery = delivery.New(delivery.Config{
+		Store: c.store, Scheme: c.scheme, Applier: c.applier, Carrier: c.carrier, Hosted: c.hosted,
+		Mirrors: o.under("mirrors"), Watch: watchFiles, Log: log,
+	})
+	return c, nil
+}
+
+// watchFiles looks whenever a local folder changes, or a local repository moves a branch.
+func watchFiles(ctx context.Context, path string, changed func()) error {
+	for _, git := range []string{filepath.Join(path, ".git"), path} {
+		if _, err := os.Stat(filepath.Join(git, "HEAD")); err == nil {
+			return trigger.Repository(git, changed).Run(ctx)
+		}
+	}
+	return trigger.Folder(path, changed).Run(ctx)
+}
+
+// controllers starts what turns wishes into work.
+func (h *house) controllers() {
+	c, opts := h.control, control.Options{Log: h.log}
+	api := netip.AddrPortFrom(h.node.gateway(), apiPort)
+	engine := control.NewEngine(c.store, c.carrier, opts,
+		lifecycle.System{ServiceAddress: h.o.serviceRange.Masked().Addr().Next(), API: api},
+		lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{},
+		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{})
+	h.runner(engine.Run)
+	h.runner(schedule.New(c.store, c.carrier, plugin.Default(), opts).Run)
+	h.runner(c.delivery.Run)
+}
+
+// apiPort is where pods reach the API on the gateway: an address that is only ours, so the port is free.
+const apiPort = 6443
+
+// serve opens the API and the push server.
+func (h *house) serve(ctx context.Context) error {
+	o, c := h.o, h.control
+	local, err := net.Listen("tcp", o.api)
+	if err != nil {
+		return fmt.Errorf("serve the API: %w (choose another address with --api)", err)
+	}
+	h.closer(local.Close)
+	inside, err := net.Listen("tcp", netip.AddrPortFrom(h.node.gateway(), apiPort).String())
+	if err != nil {
+		return fmt.Errorf("serve the API to pods: %w", err)
+	}
+	h.closer(inside.Close)
+	server, err := api.New(api.Config{
+		Scheme: c.scheme, Store: c.store, Authority: c.authority, Logs: h.node, Documents: c.scheme.OpenAPI, Assign: h.assign(),
+		Listeners: []net.Listener{local, inside}, Version: version, Log: h.log, Now: time.Now,
+		Hosts: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", o.serviceRange.Masked().Addr().Next().String()},
+	})
+	if err != nil {
+		return err
+	}
+	h.runner(server.Run)
+	if err := h.serveGit(); err != nil {
+		return err
+	}
+	h.endpoints.PID, h.endpoints.Version, h.endpoints.Node, h.endpoints.Containerd = os.Getpid(), version, o.node, o.containerd
+	h.endpoints.API = "https://" + local.Addr().String()
+	if err := c.authority.Kubeconfig(o.kubeconfig(), h.endpoints.API, time.Now()); err != nil {
+		return err
+	}
+	return o.writeEndpoints(h.endpoints)
+}
+
+// assign gives services their addresses inside the transaction that writes them.
+func (h *house) assign() func(*store.Tx, store.Object, store.Object) error {
+	return network.Addresses{Range: h.o.serviceRange}.Give
+}
+
+// serveGit opens the push server, with the webhooks and plans beside it.
+func (h *house) serveGit() error {
+	token, err := ensureToken(h.o.token())
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", h.o.git)
+	if err != nil {
+		return fmt.Errorf("serve Git: %w (choose another address with --git)", err)
+	}
+	d := h.control.delivery
+	pushes := receive.New(receive.Options{Repositories: h.control.hosted, Access: receive.Token(token), Hooks: delivery.Pushes{Delivery: d}, Log: h.log})
+	mux := http.NewServeMux()
+	mux.Handle("/hooks/", http.StripPrefix("/hooks", &trigger.Webhooks{Secrets: d, Look: d.Look}))
+	mux.Handle(planPath, authenticated(receive.Token(token), planHandler(d)))
+	mux.Handle("/", pushes)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug)}
+	h.endpoints.Git = "http://" + l.Addr().String()
+	h.runner(func(ctx context.Context) error { return serveHTTP(ctx, server, l) })
+	h.closer(l.Close)
+	return nil
+}
+
+// serveHTTP serves until ctx ends, and then gives those who are connected a moment.
+func serveHTTP(ctx context.Context, server *http.Server, l net.Listener) error {
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	server.BaseContext = func(net.Listener) context.Context { return base }
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	cancel() // a push that is being shown ends; what it pushed is applied all the same
+	late, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer stop()
+	if server.Shutdown(late) != nil {
+		server.Close()
+	}
+	return nil
+}
+
+// authenticated lets in who has the token.
+func authenticated(who receive.Token, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, token, _ := r.BasicAuth()
+		if _, ok := who.Login(r.Context(), user, token); !ok {
+			http.Error(w, "a token is needed", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ensureToken reads the token of the push server, or makes one.
+func ensureToken(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err == nil && len(b) > 0 {
+		return string(b), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	token := rand.Text()
+	return token, replaceFile(path, []byte(token), 0o600)
+}
+
+// run runs all parts until ctx ends or one of them fails.
+func (h *house) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, run := range h.runs {
+		g.Go(func() error {
+			err := run(ctx)
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// awaitReady returns when this node is ready; false if ctx ended before.
+func (h *house) awaitReady(ctx context.Context) bool {
+	st := h.control.store
+	for {
+		s := st.Snapshot()
+		if n, ok := store.Get[*corev1.Node](s, "", h.o.node); ok && nodeReady(n) {
+			return true
+		}
+		b, err := st.Since(s.Revision(), store.Select(nodeKind))
+		if err != nil {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-b.More:
+		}
+	}
+}
+
+// running counts the pods of this node that have not ended.
+func (h *house) running() int {
+	n := 0
+	for range store.List[*corev1.Pod](h.control.store.Snapshot(), store.OnNode(h.o.node), store.Active) {
+		n++
+	}
+	return n
+}
+
+// close gives back what build took, the last first. Pods run on.
+func (h *house) close() error {
+	var errs []error
+	for i := len(h.closers) - 1; i >= 0; i-- {
+		if err := h.closers[i](); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,170 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/mainstay-gitops/mainstay/nodes/pod"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// Local writes into a store in the same process.
+type Local struct {
+	Store store.Store
+	UID   func() types.UID // makes one for a new object
+	Now   func() time.Time
+	// Stamp, if not nil, is shown what is to be written, and may write into its metadata who did.
+	Stamp func(store.Object)
+}
+
+// Write implements Writer.
+func (l *Local) Write(ctx context.Context, r Report) error {
+	_, err := l.Store.Update(ctx, about(r), func(tx *store.Tx) error {
+		for i := range r.Pods {
+			if err := l.pod(tx, &r.Pods[i]); err != nil {
+				return err
+			}
+		}
+		for _, e := range r.Events {
+			if err := l.event(tx, e); err != nil {
+				return err
+			}
+		}
+		if r.Node != nil {
+			if err := l.node(tx, r.Node); err != nil {
+				return err
+			}
+		}
+		if r.Lease != nil {
+			return l.lease(tx, r.Lease)
+		}
+		return nil
+	})
+	return err
+}
+
+// pod writes the status of a pod, or removes one of which nothing is left.
+func (l *Local) pod(tx *store.Tx, r *PodReport) error {
+	old, ok := store.Get[*corev1.Pod](tx.Snapshot, r.Key.Namespace, r.Key.Name)
+	if !ok || old.UID != r.UID {
+		return nil
+	}
+	if r.Gone && len(old.Finalizers) == 0 {
+		return tx.Delete(tx.Key(old))
+	}
+	next := *old // all but what is set below is shared with it
+	next.ObjectMeta = *old.ObjectMeta.DeepCopy()
+	next.Status = pod.Merge(r.Status, old.Status)
+	if r.Gone {
+		none := int64(0)
+		next.DeletionGracePeriodSeconds = &none
+	}
+	if equality.Semantic.DeepEqual(old.Status, next.Status) && equality.Semantic.DeepEqual(old.ObjectMeta, next.ObjectMeta) {
+		return nil
+	}
+	return l.update(tx, &next)
+}
+
+func (l *Local) update(tx *store.Tx, o store.Object) error {
+	if l.Stamp != nil {
+		l.Stamp(o)
+	}
+	return tx.Update(o)
+}
+
+func (l *Local) create(tx *store.Tx, o store.Object) error {
+	o.SetUID(l.UID())
+	o.SetCreationTimestamp(metav1.NewTime(l.Now().Truncate(time.Second)))
+	if l.Stamp != nil {
+		l.Stamp(o)
+	}
+	return tx.Create(o)
+}
+
+// event adds an event, or counts up the one that is there.
+func (l *Local) event(tx *store.Tx, e *corev1.Event) error {
+	old, ok := store.Get[*corev1.Event](tx.Snapshot, e.Namespace, e.Name)
+	if !ok {
+		return l.create(tx, e.DeepCopy())
+	}
+	next := old.DeepCopy()
+	next.Count += e.Count
+	next.LastTimestamp = e.LastTimestamp
+	return l.update(tx, next)
+}
+
+// node adds the node, or brings it up to date: its own labels and its status, save conditions that others decide about.
+func (l *Local) node(tx *store.Tx, n *corev1.Node) error {
+	old, ok := store.Get[*corev1.Node](tx.Snapshot, "", n.Name)
+	if !ok {
+		return l.create(tx, n.DeepCopy())
+	}
+	next := old.DeepCopy()
+	if next.Labels == nil {
+		next.Labels = map[string]string{}
+	}
+	maps.Copy(next.Labels, n.Labels)
+	if n.Spec.PodCIDR != "" {
+		next.Spec.PodCIDR, next.Spec.PodCIDRs = n.Spec.PodCIDR, n.Spec.PodCIDRs
+	}
+	was := next.Status.Conditions
+	next.Status = *n.Status.DeepCopy()
+	next.Status.Images, next.Status.VolumesInUse, next.Status.VolumesAttached = old.Status.Images, old.Status.VolumesInUse, old.Status.VolumesAttached
+	next.Status.Conditions = mergeNodeConditions(next.Status.Conditions, was)
+	if equality.Semantic.DeepEqual(old, next) {
+		return nil
+	}
+	return l.update(tx, next)
+}
+
+// mergeNodeConditions is ours, with the time of those that are as they were, and theirs.
+func mergeNodeConditions(ours, theirs []corev1.NodeCondition) []corev1.NodeCondition {
+	own := map[corev1.NodeConditionType]bool{}
+	for i := range ours {
+		own[ours[i].Type] = true
+		for _, t := range theirs {
+			if t.Type == ours[i].Type && t.Status == ours[i].Status {
+				ours[i].LastTransitionTime = t.LastTransitionTime
+			}
+		}
+	}
+	for _, t := range theirs {
+		if !own[t.Type] {
+			ours = append(ours, t)
+		}
+	}
+	return ours
+}
+
+func (l *Local) lease(tx *store.Tx, n *coordinationv1.Lease) error {
+	old, ok := store.Get[*coordinationv1.Lease](tx.Snapshot, n.Namespace, n.Name)
+	if !ok {
+		return l.create(tx, n.DeepCopy())
+	}
+	next := old.DeepCopy()
+	n.Spec.DeepCopyInto(&next.Spec)
+	return l.update(tx, next)
+}
+
+// about says what a report is about.
+func about(r Report) string {
+	switch {
+	case len(r.Pods) == 1:
+		return fmt.Sprintf("status of %s", r.Pods[0].Key)
+	case len(r.Pods) > 1:
+		return fmt.Sprintf("status of %d pods", len(r.Pods))
+	case len(r.Events) > 0:
+		return fmt.Sprintf("%d events of the node", len(r.Events))
+	case r.Node != nil:
+		return "status of the node"
+	}
+	return "the node's lease"
+}

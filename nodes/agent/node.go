@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	goruntime "runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mainstay-gitops/mainstay/nodes/pod"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// A Node is how this machine presents itself. Name and Address are needed.
+type Node struct {
+	Name     string
+	Hostname string // empty: Name
+	Address  netip.Addr
+	Labels   map[string]string   // beside those that Kubernetes documents
+	PodRange string              // of the pods' addresses
+	Reserved corev1.ResourceList // what is not for pods
+	MaxPods  int64               // 0: 110
+	Version  string              // of Mainstay
+	Runtime  string              // as "containerd://1.6.20"
+	DataDir  string              // whose disk counts
+	DNS      []netip.Addr        // name servers of the cluster, as pods reach them
+	Domain   string              // empty: cluster.local
+	Resolv   string              // path of the machine's resolv.conf; empty: /etc/resolv.conf
+}
+
+const (
+	heartbeat  = 10 * time.Second // between renewals of the lease
+	leaseHolds = 40 * time.Second
+)
+
+// place is what pods may learn of this machine.
+func (n *Node) place() (pod.Place, error) {
+	capacity, err := n.capacity()
+	if err != nil {
+		return pod.Place{}, err
+	}
+	path := n.Resolv
+	if path == "" {
+		path = "/etc/resolv.conf"
+	}
+	resolv, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return pod.Place{}, err
+	}
+	domain := n.Domain
+	if domain == "" {
+		domain = "cluster.local"
+	}
+	return pod.Place{
+		Node: n.Name, Host: n.Address, Capacity: capacity, Allocatable: n.allocatable(capacity),
+		DNS: n.DNS, Domain: domain, Resolv: string(resolv),
+	}, nil
+}
+
+// capacity is what this machine has.
+func (n *Node) capacity() (corev1.ResourceList, error) {
+	memory, err := memoryTotal()
+	if err != nil {
+		return nil, err
+	}
+	pods := n.MaxPods
+	if pods <= 0 {
+		pods = 110
+	}
+	list := corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewQuantity(int64(goruntime.NumCPU()), resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(memory, resource.BinarySI),
+		corev1.ResourcePods:   *resource.NewQuantity(pods, resource.DecimalSI),
+	}
+	if n.DataDir != "" {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(n.DataDir, &fs); err != nil {
+			return nil, fmt.Errorf("measure the disk of %s: %w", n.DataDir, err)
+		}
+		list[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(int64(fs.Blocks)*fs.Bsize, resource.BinarySI)
+	}
+	return list, nil
+}
+
+func (n *Node) allocatable(capacity corev1.ResourceList) corev1.ResourceList {
+	list := capacity.DeepCopy()
+	for name, q := range n.Reserved {
+		if have, ok := list[name]; ok {
+			have.Sub(q)
+			if have.Sign() < 0 {
+				have = resource.Quantity{}
+			}
+			list[name] = have
+		}
+	}
+	return list
+}
+
+// memoryTotal is this machine's memory in bytes.
+func memoryTotal() (int64, error) {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		if f := strings.Fields(lines.Text()); len(f) >= 2 && f[0] == "MemTotal:" {
+			kib, err := strconv.ParseInt(f[1], 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("/proc/meminfo does not say how much memory there is")
+}
+
+// object is the node as it is stored. since is when it became ready.
+func (n *Node) object(place pod.Place, since time.Time) *corev1.Node {
+	hostname := n.Hostname
+	if hostname == "" {
+		hostname = n.Name
+	}
+	labels := map[string]string{
+		corev1.LabelHostname: hostname, corev1.LabelOSStable: goruntime.GOOS, corev1.LabelArchStable: goruntime.GOARCH,
+	}
+	for k, v := range n.Labels {
+		labels[k] = v
+	}
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: labels},
+		Status: corev1.NodeStatus{
+			Capacity: place.Capacity, Allocatable: place.Allocatable,
+			Addresses: []corev1.NodeAddress{
+				{Type: corev1.NodeInternalIP, Address: n.Address.String()},
+				{Type: corev1.NodeHostName, Address: hostname},
+			},
+			Conditions: conditions(metav1.NewTime(since.Truncate(time.Second))),
+			NodeInfo:   n.info(),
+		},
+	}
+	if n.PodRange != "" {
+		node.Spec.PodCIDR, node.Spec.PodCIDRs = n.PodRange, []string{n.PodRange}
+	}
+	return node
+}
+
+func conditions(since metav1.Time) []corev1.NodeCondition {
+	return []corev1.NodeCondition{{
+		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "AgentReady", Message: "the agent runs",
+		LastHeartbeatTime: since, LastTransitionTime: since,
+	}}
+}
+
+func (n *Node) info() corev1.NodeSystemInfo {
+	var u unix.Utsname
+	kernel := ""
+	if unix.Uname(&u) == nil {
+		kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	return corev1.NodeSystemInfo{
+		MachineID: line("/etc/machine-id"), SystemUUID: line("/sys/class/dmi/id/product_uuid"), BootID: line("/proc/sys/kernel/random/boot_id"),
+		KernelVersion: kernel, OSImage: osName(), ContainerRuntimeVersion: n.Runtime,
+		KubeletVersion: n.Version, OperatingSystem: goruntime.GOOS, Architecture: goruntime.GOARCH,
+	}
+}
+
+// line is the content of a file that may not be there.
+func line(path string) string {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func osName() string {
+	for l := range strings.Lines(line("/etc/os-release")) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(l), "PRETTY_NAME="); ok {
+			return strings.Trim(name, `"`)
+		}
+	}
+	return ""
+}
+
+// beat says that this node is alive: its object at first, and when somebody holds it for lost; else only its lease.
+func (a *Agent) beat(context.Context, struct{}) (time.Duration, error) {
+	now := a.Now()
+	var node *corev1.Node
+	if !a.introduced || !wellKnown(a.Reader.Snapshot(), a.Node.Name) {
+		a.introduced = true
+		node = a.Node.object(a.place, now)
+	}
+	a.report.set(node, lease(a.Node.Name, now))
+	return heartbeat, nil
+}
+
+// wellKnown tells whether a node is stored, and as ready.
+func wellKnown(s *store.Snapshot, name string) bool {
+	n, ok := store.Get[*corev1.Node](s, "", name)
+	return ok && slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+func lease(node string, now time.Time) *coordinationv1.Lease {
+	seconds := int32(leaseHolds.Seconds())
+	at := metav1.NewMicroTime(now)
+	return &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: node},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &node, LeaseDurationSeconds: &seconds, RenewTime: &at},
+	}
+}

@@ -1,0 +1,144 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/mainstay-gitops/mainstay/nodes/pod"
+	"github.com/mainstay-gitops/mainstay/nodes/runtime"
+	"github.com/mainstay-gitops/mainstay/nodes/stream"
+)
+
+// logPath is the log of a run of a container.
+func (a *Agent) logPath(id runtime.ID) string {
+	return filepath.Join(a.Volumes.ContainerDir(id.Pod, id.Name), strconv.Itoa(id.Attempt)+".log")
+}
+
+// listen sees to it that what the pod's containers write is copied, and takes down the last words of those that ended.
+func (a *Agent) listen(ctx context.Context, w *worker) {
+	if w.seen.Sandbox == nil {
+		return
+	}
+	for i := range w.seen.Sandbox.Containers {
+		c := &w.seen.Sandbox.Containers[i]
+		a.copyOutput(ctx, w, c.ID)
+		if c.State == runtime.Exited {
+			a.takeMessage(ctx, w, c)
+		}
+	}
+}
+
+// copyOutput has what a run of a container writes copied to its log until it ends.
+func (a *Agent) copyOutput(ctx context.Context, w *worker, id runtime.ID) {
+	if a.Logs == nil || w.copying[id] != nil {
+		return
+	}
+	stdout, stderr, err := a.Runtime.Output(ctx, id)
+	if err != nil {
+		a.Log.Warn("opening the output of a container failed", "container", id, "err", err)
+		return // the next turn tries again
+	}
+	done := make(chan struct{})
+	if w.copying == nil {
+		w.copying = map[runtime.ID]<-chan struct{}{}
+	}
+	w.copying[id] = done
+	a.spawn(func() {
+		defer close(done)
+		stop := context.AfterFunc(a.life, func() { stdout.Close(); stderr.Close() })
+		defer stop()
+		if err := a.Logs.Copy(a.logPath(id), stdout, stderr); err != nil && a.life.Err() == nil {
+			a.Log.Warn("copying the output of a container failed", "container", id, "err", err)
+		}
+	})
+}
+
+const outputPatience = time.Second
+
+// awaitOutput waits until all that a run of a container wrote is in its log, but not for ever.
+func (a *Agent) awaitOutput(ctx context.Context, w *worker, id runtime.ID) {
+	c, done := w.container(id), w.copying[id]
+	if done == nil || c == nil || c.State != runtime.Exited {
+		return
+	}
+	timer := time.NewTimer(outputPatience)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+const (
+	lastLines = 80
+	lastBytes = 2048
+)
+
+// takeMessage takes down the last words of a run that ended: what it left in its file, or the end of its log if it asks
+// for that and failed.
+func (a *Agent) takeMessage(ctx context.Context, w *worker, c *runtime.Container) {
+	if _, known := w.seen.Messages[c.ID]; known {
+		return
+	}
+	message := a.Volumes.Message(c.ID)
+	if message == "" && c.ExitCode != 0 && c.Labels[pod.MessageLabel] == string(corev1.TerminationMessageFallbackToLogsOnError) && a.Logs != nil {
+		a.awaitOutput(ctx, w, c.ID)
+		message = a.endOfLog(c.ID)
+	}
+	if w.seen.Messages == nil {
+		w.seen.Messages = map[runtime.ID]string{}
+	}
+	w.seen.Messages[c.ID] = message
+}
+
+func (a *Agent) endOfLog(id runtime.ID) string {
+	r, err := a.Logs.Read(a.life, a.logPath(id), stream.Options{Tail: lastLines})
+	if err != nil {
+		return ""
+	}
+	defer r.Close()
+	var text strings.Builder
+	if _, err := r.WriteTo(&text); err != nil {
+		return ""
+	}
+	all := text.String()
+	return strings.ToValidUTF8(all[max(len(all)-lastBytes, 0):], "?")
+}
+
+// clearLogs removes what runs before the last one have left: a pod that fails again and again must not fill the disk.
+func (a *Agent) clearLogs(w *worker, step pod.Step) {
+	dir := a.Volumes.ContainerDir(w.uid, step.Container)
+	entries, err := os.ReadDir(dir)
+	if err != nil || step.Attempt < 2 {
+		return
+	}
+	for _, e := range entries {
+		number, _, _ := strings.Cut(e.Name(), ".")
+		if n, err := strconv.Atoi(number); err == nil && n < step.Attempt-1 {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				a.Log.Warn("removing an old log failed", "err", err)
+			}
+		}
+	}
+}
+
+// newestLog is the number of the last run of a container of which there is a log; -1 if there is none.
+func newestLog(dir string) int {
+	newest := -1
+	entries, _ := os.ReadDir(dir) // a folder that is not there holds nothing
+	for _, e := range entries {
+		if number, ok := strings.CutSuffix(e.Name(), ".log"); ok {
+			if n, err := strconv.Atoi(number); err == nil {
+				newest = max(newest, n)
+			}
+		}
+	}
+	return newest
+}

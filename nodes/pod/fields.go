@@ -1,0 +1,95 @@
+package pod
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// FieldValue is what a fieldRef stands for. address is the pod's, if it has one already.
+func FieldValue(p *corev1.Pod, path string, place Place, address netip.Addr) (string, error) {
+	if name, key, ok := subscript(path); ok {
+		switch name {
+		case "metadata.labels":
+			return p.Labels[key], nil
+		case "metadata.annotations":
+			return p.Annotations[key], nil
+		}
+	}
+	switch path {
+	case "metadata.name":
+		return p.Name, nil
+	case "metadata.namespace":
+		return p.Namespace, nil
+	case "metadata.uid":
+		return string(p.UID), nil
+	case "metadata.labels":
+		return formatMap(p.Labels), nil
+	case "metadata.annotations":
+		return formatMap(p.Annotations), nil
+	case "spec.nodeName":
+		return place.Node, nil
+	case "spec.serviceAccountName":
+		return p.Spec.ServiceAccountName, nil
+	case "status.hostIP", "status.hostIPs":
+		return text(place.Host), nil
+	case "status.podIP", "status.podIPs":
+		return text(address), nil
+	}
+	return "", fmt.Errorf("field %q cannot be referred to", path)
+}
+
+func text(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// subscript splits metadata.labels['key'].
+func subscript(path string) (name, key string, ok bool) {
+	name, key, ok = strings.Cut(path, "['")
+	key, closed := strings.CutSuffix(key, "']")
+	return name, key, ok && closed
+}
+
+// formatMap writes a line for each key, in order, as the downward API shows labels.
+func formatMap(m map[string]string) string {
+	var lines []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		lines = append(lines, fmt.Sprintf("%s=%q", k, m[k]))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// ResourceValue is what a resourceFieldRef stands for. in is the container whose variables it is for; nil for a volume.
+func ResourceValue(p *corev1.Pod, in *corev1.Container, ref *corev1.ResourceFieldSelector, place Place) (string, error) {
+	c := in
+	if ref.ContainerName != "" {
+		c = ContainerNamed(p, ref.ContainerName)
+	}
+	if c == nil {
+		return "", fmt.Errorf("container %q not found in the pod", ref.ContainerName)
+	}
+	v, ok := resourceValue(c, ref.Resource, ref.Divisor, place.Allocatable)
+	if !ok {
+		return "", fmt.Errorf("resource %q cannot be referred to", ref.Resource)
+	}
+	return fmt.Sprint(v), nil
+}
+
+// ContainerNamed is a container of p, or one of those that run before; nil if there is none of that name.
+func ContainerNamed(p *corev1.Pod, name string) *corev1.Container {
+	for _, cs := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range cs {
+			if cs[i].Name == name {
+				return &cs[i]
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,18 @@
+package pod
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// A Place is what containers may learn of the machine on which they run.
+type Place struct {
+	Node        string
+	Host        netip.Addr          // its address
+	Capacity    corev1.ResourceList // what it has
+	Allocatable corev1.ResourceList // what pods may have of it
+	DNS         []netip.Addr        // the cluster's name servers, as pods reach them
+	Domain      string              // the cluster's domain: cluster.local
+	Resolv      string              // the machine's own resolv.conf
+}

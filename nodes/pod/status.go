@@ -1,0 +1,218 @@
+package pod
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/kubectl/pkg/util/qos"
+)
+
+// status is what people are told of the pod. A finished pod stays as it ended.
+func (v *view) status() corev1.PodStatus {
+	s := v.want.Status
+	if finished(v.prev.Phase) {
+		foreign := s.Conditions
+		s = *v.prev
+		s.Conditions = mergeConditions(v.prev.Conditions, foreign)
+		return s
+	}
+	s.ObservedGeneration = v.want.Generation
+	s.QOSClass = qos.GetPodQOS(v.want)
+	s.HostIP, s.HostIPs = "", nil
+	if v.seen.Host.IsValid() {
+		s.HostIP = v.seen.Host.String()
+		s.HostIPs = []corev1.HostIP{{IP: s.HostIP}}
+	}
+	s.PodIP, s.PodIPs = v.prev.PodIP, v.prev.PodIPs
+	if v.seen.Network == Here {
+		s.PodIP = v.seen.Address.String()
+		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}
+	}
+	if s.StartTime = v.prev.StartTime; s.StartTime == nil {
+		now := when(v.now)
+		s.StartTime = &now
+	}
+	s.InitContainerStatuses = v.containerStatuses(v.init)
+	s.ContainerStatuses = v.containerStatuses(v.main)
+	s.Phase, s.Reason, s.Message = v.phase(), "", ""
+	s.Conditions = mergeConditions(v.conditions(&s), v.want.Status.Conditions)
+	return s
+}
+
+// when is a time as the API keeps it: in whole seconds, so that it is the same after it was written and read.
+func when(t time.Time) metav1.Time { return metav1.NewTime(t.Truncate(time.Second)) }
+
+// phase follows Kubernetes' rules for what containers in which states add up to.
+func (v *view) phase() corev1.PodPhase {
+	if v.want.DeletionTimestamp != nil && !v.anyRunning() {
+		return v.outcome()
+	}
+	if !v.initialized() {
+		if c := v.initializing(); c != nil {
+			if verdict, _ := v.judge(c); verdict == done {
+				return corev1.PodFailed
+			}
+		}
+		return corev1.PodPending
+	}
+	over := true
+	for i := range v.main {
+		c := &v.main[i]
+		if !c.begun() || c.last() != nil && c.restarts() == 0 && c.ended(nil) == nil && !c.running() {
+			return corev1.PodPending
+		}
+		if verdict, _ := v.judge(c); verdict != done {
+			over = false
+		}
+	}
+	if over {
+		return v.outcome()
+	}
+	return corev1.PodRunning
+}
+
+// outcome is the phase of a pod of which nothing runs any more.
+func (v *view) outcome() corev1.PodPhase {
+	for i := range v.main {
+		if end := v.main[i].ended(nil); end == nil || end.ExitCode != 0 {
+			return corev1.PodFailed
+		}
+	}
+	return corev1.PodSucceeded
+}
+
+func (v *view) anyRunning() bool {
+	for _, cs := range [][]container{v.init, v.main} {
+		for i := range cs {
+			if cs[i].running() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// owned are the conditions that this machine decides about, in the order in which they are shown.
+var owned = [...]corev1.PodConditionType{
+	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady,
+}
+
+// Owned tells whether a pod's condition of that type is decided here; all others belong to somebody else.
+func Owned(t corev1.PodConditionType) bool {
+	for _, o := range owned {
+		if o == t {
+			return true
+		}
+	}
+	return false
+}
+
+// Merge is status with the conditions and fields in it that others decide about taken from live.
+func Merge(status, live corev1.PodStatus) corev1.PodStatus {
+	status.Conditions = mergeConditions(status.Conditions, live.Conditions)
+	status.NominatedNodeName = live.NominatedNodeName
+	return status
+}
+
+// mergeConditions is our conditions of ours, then those of theirs that are not ours to decide.
+func mergeConditions(ours, theirs []corev1.PodCondition) []corev1.PodCondition {
+	all := make([]corev1.PodCondition, 0, len(owned)+len(theirs))
+	for _, c := range ours {
+		if Owned(c.Type) {
+			all = append(all, c)
+		}
+	}
+	for _, c := range theirs {
+		if !Owned(c.Type) {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// conditions are those that this machine decides about. Each keeps its time while it stays the same.
+func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
+	cs := []corev1.PodCondition{v.connected(), v.initializedCondition(s), {}, v.containersReady(s)}
+	cs[2] = v.ready(cs[3])
+	for i := range cs {
+		cs[i].Type = owned[i]
+		cs[i].ObservedGeneration = v.want.Generation
+		cs[i].LastTransitionTime = when(v.now)
+		for _, old := range v.prev.Conditions {
+			if old.Type == cs[i].Type && old.Status == cs[i].Status {
+				cs[i].LastTransitionTime = old.LastTransitionTime
+			}
+		}
+	}
+	return cs
+}
+
+func isTrue() corev1.PodCondition { return corev1.PodCondition{Status: corev1.ConditionTrue} }
+
+func isFalse(reason, message string) corev1.PodCondition {
+	return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: reason, Message: message}
+}
+
+// connected: it has a sandbox and an address.
+func (v *view) connected() corev1.PodCondition {
+	if v.sandboxReady() && (v.seen.Network == Here || v.seen.Network == Unknown && v.prev.PodIP != "") {
+		return isTrue()
+	}
+	return isFalse("", "")
+}
+
+func (v *view) initializedCondition(s *corev1.PodStatus) corev1.PodCondition {
+	if v.initialized() {
+		c := isTrue()
+		if s.Phase == corev1.PodSucceeded {
+			c.Reason = "PodCompleted"
+		}
+		return c
+	}
+	var names []string
+	for _, c := range s.InitContainerStatuses {
+		if !c.Ready {
+			names = append(names, c.Name)
+		}
+	}
+	return isFalse("ContainersNotInitialized", fmt.Sprintf("containers with incomplete status: [%s]", strings.Join(names, " ")))
+}
+
+func (v *view) containersReady(s *corev1.PodStatus) corev1.PodCondition {
+	switch {
+	case s.Phase == corev1.PodSucceeded:
+		return isFalse("PodCompleted", "")
+	case s.Phase == corev1.PodFailed:
+		return isFalse("PodFailed", "")
+	}
+	var names []string
+	for _, c := range s.ContainerStatuses {
+		if !c.Ready {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) > 0 {
+		return isFalse("ContainersNotReady", fmt.Sprintf("containers with unready status: [%s]", strings.Join(names, " ")))
+	}
+	return isTrue()
+}
+
+// ready: its containers are, and all readiness gates are open.
+func (v *view) ready(containers corev1.PodCondition) corev1.PodCondition {
+	if containers.Status != corev1.ConditionTrue {
+		return containers
+	}
+	for _, gate := range v.want.Spec.ReadinessGates {
+		open := false
+		for _, c := range v.want.Status.Conditions {
+			open = open || c.Type == gate.ConditionType && c.Status == corev1.ConditionTrue
+		}
+		if !open {
+			return isFalse("ReadinessGatesNotReady", fmt.Sprintf("the readiness gate %q is not true", gate.ConditionType))
+		}
+	}
+	return isTrue()
+}

@@ -1,0 +1,178 @@
+package pod
+
+import (
+	"fmt"
+	"reflect"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Unsupported is all that a pod asks for and this node cannot do yet, each with the path of its field inside the spec and
+// the reason. A pod for which it is not empty is not run. This is the one place that knows: a field that is neither named
+// here nor acted upon is a mistake (a test goes through all fields there are).
+func Unsupported(spec *corev1.PodSpec) field.ErrorList {
+	var u unsupported
+	u.pod(spec)
+	for i := range spec.InitContainers {
+		u.container(field.NewPath("initContainers").Index(i), &spec.InitContainers[i])
+	}
+	for i := range spec.Containers {
+		u.container(field.NewPath("containers").Index(i), &spec.Containers[i])
+	}
+	for i := range spec.Volumes {
+		u.volume(field.NewPath("volumes").Index(i), &spec.Volumes[i])
+	}
+	return u.errs
+}
+
+type unsupported struct{ errs field.ErrorList }
+
+// not refuses a field if it is set.
+func (u *unsupported) not(set bool, path *field.Path, name, why string) {
+	if set {
+		if name != "" {
+			path = path.Child(name)
+		}
+		u.errs = append(u.errs, field.Forbidden(path, why+": not supported yet"))
+	}
+}
+
+func yes(b *bool) bool { return b != nil && *b }
+
+func (u *unsupported) pod(s *corev1.PodSpec) {
+	for _, f := range []struct {
+		name string
+		set  bool
+		why  string
+	}{
+		{"ephemeralContainers", len(s.EphemeralContainers) > 0, "ephemeral containers"},
+		{"activeDeadlineSeconds", s.ActiveDeadlineSeconds != nil, "deadlines of pods"},
+		{"automountServiceAccountToken", yes(s.AutomountServiceAccountToken), "service account tokens in pods (leave it out, or set it to false)"},
+		{"hostPID", s.HostPID, "sharing the host's processes"},
+		{"hostIPC", s.HostIPC, "sharing the host's IPC"},
+		{"shareProcessNamespace", yes(s.ShareProcessNamespace), "sharing processes between containers"},
+		{"runtimeClassName", s.RuntimeClassName != nil, "runtime classes"},
+		{"overhead", len(s.Overhead) > 0, "overhead"},
+		{"setHostnameAsFQDN", yes(s.SetHostnameAsFQDN), "full domain names as host names"},
+		{"os", s.OS != nil && s.OS.Name != corev1.Linux, "an operating system other than Linux"},
+		{"hostUsers", s.HostUsers != nil && !*s.HostUsers, "user namespaces"},
+		{"resourceClaims", len(s.ResourceClaims) > 0, "resource claims"},
+		{"resources", s.Resources != nil, "resources of the pod as a whole (set them on the containers)"},
+		{"schedulingGroup", s.SchedulingGroup != nil, "scheduling groups"},
+		{"evictionResponders", len(s.EvictionResponders) > 0, "eviction responders"},
+	} {
+		u.not(f.set, field.NewPath(f.name), "", f.why)
+	}
+	if s.SecurityContext != nil {
+		u.podSecurity(field.NewPath("securityContext"), s.SecurityContext)
+	}
+}
+
+func (u *unsupported) podSecurity(path *field.Path, s *corev1.PodSecurityContext) {
+	u.not(s.SELinuxOptions != nil, path, "seLinuxOptions", "SELinux")
+	u.not(s.SELinuxChangePolicy != nil, path, "seLinuxChangePolicy", "SELinux")
+	u.not(s.WindowsOptions != nil, path, "windowsOptions", "Windows")
+	u.not(s.AppArmorProfile != nil && s.AppArmorProfile.Type != corev1.AppArmorProfileTypeUnconfined, path, "appArmorProfile", "AppArmor")
+	u.not(len(s.Sysctls) > 0, path, "sysctls", "sysctls of pods")
+	u.not(s.SupplementalGroupsPolicy != nil && *s.SupplementalGroupsPolicy != corev1.SupplementalGroupsPolicyMerge, path, "supplementalGroupsPolicy", "a policy other than Merge")
+	u.seccomp(path, s.SeccompProfile)
+}
+
+func (u *unsupported) seccomp(path *field.Path, p *corev1.SeccompProfile) {
+	u.not(p != nil && p.Type == corev1.SeccompProfileTypeLocalhost, path, "seccompProfile", "seccomp profiles of your own")
+}
+
+func (u *unsupported) container(path *field.Path, c *corev1.Container) {
+	u.not(c.RestartPolicy != nil, path, "restartPolicy", "sidecar containers and restart policies of containers")
+	u.not(len(c.RestartPolicyRules) > 0, path, "restartPolicyRules", "restart rules of containers")
+	u.not(len(c.VolumeDevices) > 0, path, "volumeDevices", "block devices")
+	u.not(c.Lifecycle != nil, path, "lifecycle", "lifecycle hooks and stop signals")
+	u.not(c.Stdin, path, "stdin", "the input of containers")
+	u.not(c.StdinOnce, path, "stdinOnce", "the input of containers")
+	u.not(c.TTY, path, "tty", "terminals of containers")
+	u.not(len(c.Resources.Claims) > 0, path.Child("resources"), "claims", "resource claims")
+	u.resources(path.Child("resources").Child("limits"), c.Resources.Limits)
+	u.resources(path.Child("resources").Child("requests"), c.Resources.Requests)
+	for i, p := range c.Ports {
+		at := path.Child("ports").Index(i)
+		u.not(p.HostPort != 0, at, "hostPort", "ports of the host")
+		u.not(p.HostIP != "", at, "hostIP", "ports of the host")
+	}
+	for i, e := range c.Env {
+		u.not(e.ValueFrom != nil && e.ValueFrom.FileKeyRef != nil, path.Child("env").Index(i), "valueFrom.fileKeyRef", "variables from files")
+	}
+	for i := range c.VolumeMounts {
+		u.mount(path.Child("volumeMounts").Index(i), &c.VolumeMounts[i])
+	}
+	u.probe(path.Child("livenessProbe"), c.LivenessProbe)
+	u.probe(path.Child("readinessProbe"), c.ReadinessProbe)
+	u.probe(path.Child("startupProbe"), c.StartupProbe)
+	if c.SecurityContext != nil {
+		u.security(path.Child("securityContext"), c.SecurityContext)
+	}
+}
+
+// resources: those that are only counted by the scheduler are no promise that a node would have to keep.
+func (u *unsupported) resources(path *field.Path, l corev1.ResourceList) {
+	for name := range l {
+		switch name {
+		case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
+		default:
+			u.not(true, path.Key(string(name)), "", "this resource")
+		}
+	}
+}
+
+func (u *unsupported) mount(path *field.Path, m *corev1.VolumeMount) {
+	u.not(m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled, path, "recursiveReadOnly", "recursive read-only mounts")
+	u.not(m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone, path, "mountPropagation", "mount propagation")
+	u.not(len(m.BindMountOptions) > 0, path, "bindMountOptions", "mount options")
+}
+
+func (u *unsupported) probe(path *field.Path, p *corev1.Probe) {
+	if p == nil {
+		return
+	}
+	u.not(p.GRPC != nil, path, "grpc", "gRPC probes")
+	u.not(p.HTTPGet != nil && p.HTTPGet.Protocol != nil && *p.HTTPGet.Protocol != corev1.HTTPProtocolHTTP1, path.Child("httpGet"), "protocol", "protocols other than HTTP/1")
+}
+
+func (u *unsupported) security(path *field.Path, s *corev1.SecurityContext) {
+	u.not(s.SELinuxOptions != nil, path, "seLinuxOptions", "SELinux")
+	u.not(s.WindowsOptions != nil, path, "windowsOptions", "Windows")
+	u.not(s.ProcMount != nil && *s.ProcMount != corev1.DefaultProcMount, path, "procMount", "an unmasked /proc")
+	u.not(s.AppArmorProfile != nil && s.AppArmorProfile.Type != corev1.AppArmorProfileTypeUnconfined, path, "appArmorProfile", "AppArmor")
+	u.seccomp(path, s.SeccompProfile)
+}
+
+func (u *unsupported) volume(path *field.Path, v *corev1.Volume) {
+	s := &v.VolumeSource
+	if s.Projected != nil {
+		for i, p := range s.Projected.Sources {
+			at := path.Child("projected", "sources").Index(i)
+			u.not(p.ServiceAccountToken != nil, at, "serviceAccountToken", "service account tokens in pods")
+			u.not(p.ClusterTrustBundle != nil, at, "clusterTrustBundle", "trust bundles")
+			u.not(p.PodCertificate != nil, at, "podCertificate", "certificates of pods")
+		}
+	}
+	if e := s.EmptyDir; e != nil {
+		u.not(e.Medium != corev1.StorageMediumDefault && e.Medium != corev1.StorageMediumMemory, path.Child("emptyDir"), "medium", "huge pages")
+		u.not(e.SizeLimit != nil && e.Medium == corev1.StorageMediumDefault, path.Child("emptyDir"), "sizeLimit", "a size limit on disk (it works with medium: Memory)")
+	}
+	if s.EmptyDir != nil || s.ConfigMap != nil || s.Secret != nil || s.DownwardAPI != nil || s.Projected != nil || s.HostPath != nil {
+		return
+	}
+	u.otherVolume(path, s)
+}
+
+// otherVolume names the kind of a volume that is none of those above.
+func (u *unsupported) otherVolume(path *field.Path, s *corev1.VolumeSource) {
+	val := reflect.ValueOf(s).Elem()
+	for i := range val.NumField() {
+		if !val.Field(i).IsNil() {
+			name := jsonName(val.Type().Field(i))
+			u.not(true, path, name, fmt.Sprintf("%s volumes", name))
+		}
+	}
+}

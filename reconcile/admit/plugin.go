@@ -1,0 +1,35 @@
+package admit
+
+import (
+	"context"
+
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// Plugin is the chain as k8s.io/apiserver calls it, before it looks at the object itself. What it allows is asked again
+// inside the transaction: it is here so that a dry run is refused too, and so that the first error is the one that
+// Kubernetes would give.
+type Plugin struct{ Reader store.Reader }
+
+var _ admission.MutationInterface = Plugin{}
+
+// Handles implements admission.Interface.
+func (Plugin) Handles(op admission.Operation) bool {
+	return op == admission.Create || op == admission.Delete
+}
+
+// Admit implements admission.MutationInterface. It changes nothing.
+func (p Plugin) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
+	r := Request{Resource: a.GetResource().GroupResource(), Namespace: a.GetNamespace(), Name: a.GetName()}
+	switch {
+	case a.GetOperation() == admission.Delete && a.GetSubresource() == "":
+		return Delete(r)
+	case a.GetOperation() != admission.Create:
+		return nil
+	case r.Resource.Group == "" && r.Resource.Resource == "namespaces":
+		return nil // such a request bears its own name as its namespace
+	}
+	return Create(p.Reader.Snapshot(), r)
+}

@@ -1,0 +1,79 @@
+// Package api is the Kubernetes HTTP API over the store, made of k8s.io/apiserver: its handlers, patches, discovery, watch
+// streams and filters are upstream's; the objects, and all that is decided about them, are ours.
+//
+// Nothing is built that nobody asked for: the OpenAPI documents are embedded and served as they are stored, the schema for
+// merging is read at the first write, and there is no cache beside the store.
+package api
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/access"
+	"github.com/mainstay-gitops/mainstay/reconcile/api/kubestore"
+	"github.com/mainstay-gitops/mainstay/reconcile/api/registry"
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme/openapi"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Scheme    *scheme.Scheme
+	Documents *openapi.Documents
+	Store     kubestore.Store
+	Authority *access.Authority
+	TokenFile string        // bearer tokens, see access; "" or a file that does not exist: none
+	Logs      registry.Logs // nil: logs cannot be read
+
+	// Assign gives what is about to be written what must be given once, such as the address of a service, inside the
+	// transaction that writes it. nil gives nothing.
+	Assign func(tx *store.Tx, old, new store.Object) error
+
+	// Listeners are where the API is served; they are closed by Run. Their addresses are in the serving certificate, and
+	// the first is the one that discovery names.
+	Listeners []net.Listener
+
+	// Hosts are more names and addresses for the serving certificate: the cluster address of the API, for one.
+	Hosts []string
+
+	// Version is what /version adds to that of the Kubernetes API: a release of Mainstay, or nothing.
+	Version string
+
+	Log *slog.Logger
+	Now func() time.Time
+}
+
+// A Server serves the API. Its handler works from New on; Run lets others reach it.
+type Server struct {
+	Config
+	generic  *genericapiserver.GenericAPIServer
+	registry *registry.Registry
+	closing  chan struct{} // closed when streams must end
+}
+
+// New assembles the API.
+func New(c Config) (*Server, error) {
+	if len(c.Listeners) == 0 {
+		return nil, errors.New("assemble the API: it has no listener")
+	}
+	s := &Server{Config: c, closing: make(chan struct{})}
+	s.registry = registry.New(registry.Options{Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Assign: c.Assign, Now: c.Now, Closing: s.closing})
+	who, err := c.Authority.Authenticator(c.TokenFile, c.Now)
+	if err != nil {
+		return nil, fmt.Errorf("assemble the API: %w", err)
+	}
+	if err := s.assemble(who); err != nil {
+		return nil, fmt.Errorf("assemble the API: %w", err)
+	}
+	return s, nil
+}
+
+// Handler answers requests as the listeners would, authentication included.
+func (s *Server) Handler() http.Handler { return s.generic.Handler }

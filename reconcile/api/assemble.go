@@ -1,0 +1,52 @@
+package api
+
+import (
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	genericfilters "k8s.io/apiserver/pkg/server/filters"
+	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/client-go/rest"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/access"
+	"github.com/mainstay-gitops/mainstay/reconcile/admit"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+func (s *Server) assemble(who authenticator.Request) error {
+	c := genericapiserver.NewConfig(s.Scheme.Codecs)
+	c.EffectiveVersion = newVersion(s.Version)
+	c.ExternalAddress = s.Listeners[0].Addr().String()
+	c.LoopbackClientConfig = &rest.Config{} // demanded, and used by nobody: all that is inside reads the store
+	c.Authentication.Authenticator = who
+	c.Authorization.Authorizer = access.Authorizer()
+	c.AdmissionControl = admit.Plugin{Reader: s.Store}
+	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("log"))
+	c.SkipOpenAPIInstallation = true
+	c.EnableProfiling = false
+	// These would keep upstream's metrics, and wake up every second for it.
+	c.DisabledPostStartHooks.Insert("max-in-flight-filter", "storage-object-count-tracker-hook")
+	checks := []healthz.HealthChecker{healthz.PingHealthz}
+	c.HealthzChecks, c.LivezChecks = checks, checks
+	c.ReadyzChecks = append(checks, healthz.NamedCheck("store", s.writable))
+
+	generic, err := c.Complete(nil).New("mainstay", genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		return err
+	}
+	s.generic = generic
+	if err := s.install(c); err != nil {
+		return err
+	}
+	s.installOpenAPI()
+	generic.PrepareRun() // installs the health checks
+	return nil
+}
+
+// writable tells why the store takes no writes.
+func (s *Server) writable(r *http.Request) error {
+	_, err := s.Store.Update(r.Context(), "", func(*store.Tx) error { return nil })
+	return err
+}

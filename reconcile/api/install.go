@@ -1,0 +1,94 @@
+package api
+
+import (
+	"fmt"
+	"time"
+
+	apidiscovery "k8s.io/api/apidiscovery/v2"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	genericapi "k8s.io/apiserver/pkg/endpoints"
+	"k8s.io/apiserver/pkg/endpoints/discovery"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+	"k8s.io/apiserver/pkg/registry/rest"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+)
+
+// A watch without a timeout of its own ends after a random time of at least this.
+const watchFor = 30 * time.Minute
+
+// install adds the kinds to the server, group by group. It stands in for upstream's InstallAPIGroups, which would build
+// OpenAPI models of everything.
+func (s *Server) install(c *genericapiserver.Config) error {
+	converter := s.Documents.Converter(s.Scheme.Runtime)
+	storages := map[schema.GroupVersion]map[string]rest.Storage{}
+	var order []schema.GroupVersion
+	for _, k := range s.Scheme.All() {
+		storage, err := s.registry.Storage(k)
+		if err != nil {
+			return err
+		}
+		gv := k.GroupVersion()
+		if storages[gv] == nil {
+			storages[gv] = map[string]rest.Storage{}
+			order = append(order, gv)
+		}
+		for name, st := range storage {
+			storages[gv][name] = st
+		}
+	}
+	for _, gv := range order {
+		if err := s.installGroup(c, gv, storages[gv], converter); err != nil {
+			return fmt.Errorf("install %s: %w", gv, err)
+		}
+	}
+	return nil
+}
+
+func (s *Server) installGroup(c *genericapiserver.Config, gv schema.GroupVersion, storages map[string]rest.Storage, converter managedfields.TypeConverter) error {
+	root := genericapiserver.APIGroupPrefix
+	if gv.Group == "" {
+		root = genericapiserver.DefaultLegacyAPIPrefix
+	}
+	served := map[string][]string{}
+	for name := range storages {
+		served[name] = []string{gv.String()}
+	}
+	r := s.Scheme.Runtime
+	group := &genericapi.APIGroupVersion{
+		Root: root, GroupVersion: gv, Storage: storages, AllServedVersionsByResource: served,
+		Serializer: s.Scheme.Codecs, ParameterCodec: s.Scheme.Parameters,
+		Typer: r, Creater: r, Convertor: r, ConvertabilityChecker: r, Defaulter: r, UnsafeConvertor: runtime.UnsafeObjectConvertor(r),
+		Namer: runtime.Namer(meta.NewAccessor()), TypeConverter: converter,
+		EquivalentResourceRegistry: s.generic.EquivalentResourceRegistry,
+		Authorizer:                 c.Authorization.Authorizer, Admit: c.AdmissionControl,
+		MinRequestTimeout: watchFor, MaxRequestBodyBytes: c.MaxRequestBodyBytes,
+	}
+	resources, _, err := group.InstallREST(s.generic.Handler.GoRestfulContainer)
+	if err != nil {
+		return err
+	}
+	s.discover(gv, resources)
+	return nil
+}
+
+// discover lets clients find the resources of gv, in both ways to ask.
+func (s *Server) discover(gv schema.GroupVersion, resources []apidiscovery.APIResourceDiscovery) {
+	handler := s.generic.Handler.GoRestfulContainer
+	version := apidiscovery.APIVersionDiscovery{Freshness: apidiscovery.DiscoveryFreshnessCurrent, Version: gv.Version, Resources: resources}
+	if gv.Group == "" {
+		legacy := s.generic.AggregatedLegacyDiscoveryGroupManager
+		legacy.AddGroupVersion(gv.Group, version)
+		plain := discovery.NewLegacyRootAPIHandler(discovery.DefaultAddresses{DefaultAddress: s.generic.ExternalAddress}, s.Scheme.Codecs, genericapiserver.DefaultLegacyAPIPrefix)
+		handler.Add(aggregated.WrapAggregatedDiscoveryToHandler(plain, legacy, legacy).GenerateWebService(genericapiserver.DefaultLegacyAPIPrefix, metav1.APIVersions{}))
+		return
+	}
+	s.generic.AggregatedDiscoveryGroupManager.AddGroupVersion(gv.Group, version)
+	named := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
+	group := metav1.APIGroup{Name: gv.Group, Versions: []metav1.GroupVersionForDiscovery{named}, PreferredVersion: named}
+	s.generic.DiscoveryGroupManager.AddGroup(group)
+	handler.Add(discovery.NewAPIGroupHandler(s.Scheme.Codecs, group).WebService())
+}

@@ -1,0 +1,86 @@
+package registry
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage/names"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// strategy asks scheme what becomes of an object that is created or updated.
+type strategy struct {
+	runtime.ObjectTyper
+	names.NameGenerator
+	kind *scheme.Kind
+	now  func() time.Time
+}
+
+var (
+	_ rest.RESTCreateStrategy  = strategy{}
+	_ rest.RESTUpdateStrategy  = strategy{}
+	_ rest.ResetFieldsStrategy = strategy{}
+)
+
+// NamespaceScoped implements rest.RESTCreateStrategy.
+func (s strategy) NamespaceScoped() bool { return s.kind.Namespaced }
+
+// PrepareForCreate implements rest.RESTCreateStrategy. Its caller gave the object its UID.
+func (s strategy) PrepareForCreate(_ context.Context, o runtime.Object) {
+	object := o.(store.Object)
+	s.kind.PrepareCreate(object, object.GetUID(), s.now())
+}
+
+// Validate implements rest.RESTCreateStrategy.
+func (s strategy) Validate(_ context.Context, o runtime.Object) field.ErrorList {
+	return s.kind.Validate(o.(store.Object))
+}
+
+// WarningsOnCreate implements rest.RESTCreateStrategy.
+func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
+
+// PrepareForUpdate implements rest.RESTUpdateStrategy.
+func (s strategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
+	s.kind.PrepareUpdate(o.(store.Object), old.(store.Object))
+}
+
+// ValidateUpdate implements rest.RESTUpdateStrategy.
+func (s strategy) ValidateUpdate(_ context.Context, o, old runtime.Object) field.ErrorList {
+	return s.kind.ValidateUpdate(o.(store.Object), old.(store.Object))
+}
+
+// WarningsOnUpdate implements rest.RESTUpdateStrategy.
+func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
+	return nil
+}
+
+// Canonicalize implements rest.RESTCreateStrategy and rest.RESTUpdateStrategy: objects are canonical already.
+func (strategy) Canonicalize(runtime.Object) {}
+
+// AllowCreateOnUpdate implements rest.RESTUpdateStrategy: PUT does not create.
+func (strategy) AllowCreateOnUpdate(context.Context) bool { return false }
+
+// AllowUnconditionalUpdate implements rest.RESTUpdateStrategy: an update need not name the version that it replaces.
+func (strategy) AllowUnconditionalUpdate(context.Context) bool { return true }
+
+// GetResetFields implements rest.ResetFieldsStrategy: whoever applies a status here does not own it.
+func (s strategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	if !s.kind.Status {
+		return nil
+	}
+	return s.reset("status")
+}
+
+func (s strategy) reset(paths ...string) map[fieldpath.APIVersion]*fieldpath.Set {
+	set := fieldpath.NewSet()
+	for _, p := range paths {
+		set.Insert(fieldpath.MakePathOrDie(p))
+	}
+	return map[fieldpath.APIVersion]*fieldpath.Set{fieldpath.APIVersion(s.kind.GroupVersion().String()): set}
+}
