@@ -43,8 +43,9 @@ store, schedules it, runs it on containerd, and load-balances its services in eB
   mainstay remote add           # in a Git repository with manifests: where to push to
   git push mainstay main        # apply it, and watch its rollout
   mainstay status               # what is healthy, and what is not, and why`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		SilenceUsage:     true,
+		SilenceErrors:    true,
+		TraverseChildren: true, // --data comes before kubectl, which has flags of its own
 	}
 	c.PersistentFlags().StringVar(&at.data, "data", defaultData(), "folder that holds everything (environment: MAINSTAY_DATA)")
 	c.AddCommand(

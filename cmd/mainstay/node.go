@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mainstay-gitops/mainstay/dataplane/bpf"
@@ -220,11 +218,6 @@ func (n *node) runners(run func(func(context.Context) error)) {
 	run(n.services.Run)
 	run(n.dns.Run)
 	run(n.agent.Run)
-}
-
-// Logs implements the API's wish to read what containers write.
-func (n *node) Logs(ctx context.Context, namespace, pod string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
-	return n.agent.LogsOf(ctx, namespace, pod, o)
 }
 
 // close lets go of everything; what runs goes on.

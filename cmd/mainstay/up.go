@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/lifecycle"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
@@ -109,6 +110,7 @@ func up(ctx context.Context, o *upOptions, out, logs io.Writer) error {
 		return fmt.Errorf("--log-level: %w", err)
 	}
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level}))
+	quietLibraries(log)
 	h, err := build(ctx, o, log)
 	if err != nil {
 		return errors.Join(err, h.close())
@@ -130,6 +132,16 @@ func up(ctx context.Context, o *upOptions, out, logs io.Writer) error {
 		fmt.Fprintf(out, "\nstopped; %s\n", stillRunning(pods))
 	}
 	return err
+}
+
+// quietLibraries sends what the Kubernetes libraries log to the debug level: they tell much that is no news here, and what
+// concerns users they also return as errors.
+func quietLibraries(log *slog.Logger) {
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	if log.Enabled(context.Background(), slog.LevelDebug) {
+		klog.SetSlogLogger(log)
+	}
 }
 
 func stillRunning(pods int) string {

@@ -179,7 +179,7 @@ func (h *house) serve(ctx context.Context) error {
 	}
 	h.closer(inside.Close)
 	server, err := api.New(api.Config{
-		Scheme: c.scheme, Store: c.store, Authority: c.authority, Logs: h.node, Documents: c.scheme.OpenAPI, Assign: h.assign(),
+		Scheme: c.scheme, Store: c.store, Authority: c.authority, Logs: h.node.agent, Documents: c.scheme.OpenAPI, Assign: h.assign(),
 		Listeners: []net.Listener{local, inside}, Version: version, Log: h.log, Now: time.Now,
 		Hosts: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", o.serviceRange.Masked().Addr().Next().String()},
 	})

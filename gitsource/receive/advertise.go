@@ -8,6 +8,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
 
 	"github.com/mainstay-gitops/mainstay/gitsource/repo"
+	"github.com/mainstay-gitops/mainstay/gitsource/tree"
 )
 
 const uploadCapabilities = "side-band-64k ofs-delta shallow no-progress object-format=sha1 agent=mainstay"
@@ -31,7 +32,7 @@ func (s *Server) advertise(w http.ResponseWriter, r *http.Request, repository *r
 		}
 	}
 	if len(lines) == 0 {
-		lines = []string{zero.String() + " capabilities^{}"}
+		lines = []string{tree.Hash{}.String() + " capabilities^{}"}
 	}
 	for i, line := range lines {
 		if i == 0 {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/mainstay-gitops/mainstay/gitsource/repo"
-	"github.com/mainstay-gitops/mainstay/gitsource/tree"
 )
 
 // Hooks are what the daemon has to say about a push.
@@ -144,5 +143,3 @@ func New(o Options) *Server {
 	}
 	return &Server{o, make(chan struct{}, o.Pushes), make(chan *repo.Repository, 16)}
 }
-
-var zero tree.Hash

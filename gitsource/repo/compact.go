@@ -90,9 +90,17 @@ func (r *Repository) rollUp(packs []storedPack) error {
 	if err != nil {
 		return err
 	}
-	r.changed()
+	return r.drop(packs, name)
+}
+
+// drop removes packs that another one replaces. Who misses one of them opens the repository anew, which has to wait until
+// all are gone.
+func (r *Repository) drop(packs []storedPack, replacement string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.change()
 	for _, p := range packs {
-		if p.path == name {
+		if p.path == replacement {
 			continue
 		}
 		for _, ext := range []string{".pack", ".idx"} { // in this order, as in index

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -153,6 +154,7 @@ func TestARepositoryStaysWholeWhenItsPacksArePutTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer open.Close()
+	stop := readOn(t, r)
 	for i := range 2*maxPacks + 5 {
 		gittest.Commit(t, work, "change", gittest.Files{"d1/f1.yaml": fmt.Sprint(i)})
 		tip = pushInto(t, r, work, tip)
@@ -160,6 +162,7 @@ func TestARepositoryStaysWholeWhenItsPacksArePutTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	stop()
 	packs, err := r.packs()
 	if err != nil || len(packs) > maxPacks+1 {
 		t.Errorf("%d packs, %v", len(packs), err)
@@ -182,6 +185,47 @@ func TestARepositoryStaysWholeWhenItsPacksArePutTogether(t *testing.T) {
 			t.Error(diff)
 		}
 	}
+}
+
+// readOn reads the branch main again and again, side by side with what the test does, until it is stopped.
+func readOn(t *testing.T, r *Repository) (stop func()) {
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	read := func() error {
+		rd, err := r.Reader()
+		if err != nil {
+			return err
+		}
+		defer rd.Close()
+		c, err := r.At(Rev{})
+		if err != nil {
+			return err
+		}
+		for change, err := range tree.Diff(rd, tree.Side{}, tree.Side{Tree: c.Tree}) {
+			if err == nil {
+				_, err = rd.Blob(change.New.Hash)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	wg.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				t.Logf("read %d times", n)
+				return
+			default:
+			}
+			if err := read(); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	return func() { close(done); wg.Wait() }
 }
 
 func TestSmallPacksArePutTogetherAndBigOnesLeftAlone(t *testing.T) {

@@ -96,8 +96,15 @@ func (r *Reader) isNew(h tree.Hash) bool {
 
 // hasOld says whether the object is in the repository itself.
 func (r *Reader) hasOld(h tree.Hash) bool {
-	_, recent := inMemory(r.recent, h)
-	return recent || r.handle.HasEncodedObject(goHash(h)) == nil
+	if _, recent := inMemory(r.recent, h); recent {
+		return true
+	}
+	for {
+		err := r.handle.HasEncodedObject(goHash(h))
+		if err == nil || errors.Is(err, plumbing.ErrObjectNotFound) || !r.renew() {
+			return err == nil
+		}
+	}
 }
 
 func inMemory(all []held, h tree.Hash) (object, bool) {
@@ -134,13 +141,23 @@ func (r *Reader) any(h tree.Hash, limit int64) (object, error) {
 			return o, err
 		}
 	}
-	o, err := r.stored(h, limit)
-	if err != nil && !errors.Is(err, tree.ErrTooBig) && !r.fresh {
-		// Others may have packed the repository anew since the handle was opened.
-		r.handle, r.fresh = r.repo.renew(r.handle), true
-		o, err = r.stored(h, limit)
+	for {
+		o, err := r.stored(h, limit)
+		if err == nil || errors.Is(err, tree.ErrTooBig) || !r.renew() {
+			return o, err
+		}
 	}
-	return o, err
+}
+
+// renew opens the repository anew if its packs are others by now. Where somebody else may pack it, that is tried once.
+func (r *Reader) renew() bool {
+	stale := r.repo.isStale(r.handle)
+	if r.fresh && !stale {
+		return false
+	}
+	r.fresh = true
+	r.handle = r.repo.renew(r.handle)
+	return true
 }
 
 // stored reads an object from disk.

@@ -110,12 +110,24 @@ func (r *Repository) giveBack(h *handle) {
 func (r *Repository) changed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.change()
+}
+
+// change needs r.mu.
+func (r *Repository) change() {
 	r.epoch++
 	r.recent = nil
 	for _, h := range r.idle {
 		h.Close()
 	}
 	r.idle = nil
+}
+
+// isStale says whether packs came or went since h was opened.
+func (r *Repository) isStale(h *handle) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return h.epoch != r.epoch
 }
 
 // renew trades a handle for one that knows today's packs.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -231,6 +232,16 @@ func TestAFolderThatIsGoneIsPolledUntilItIsBack(t *testing.T) {
 	gittest.Write(t, dir, gittest.Files{"a.yaml": "y"})
 	for range 3 {
 		w.wait(t, "a look")
+	}
+}
+
+func TestALimitOfTheKernelIsNamed(t *testing.T) {
+	for err, want := range map[error]string{
+		&os.PathError{Op: "add", Err: syscall.ENOSPC}: "fs.inotify.max_user_watches", &os.PathError{Op: "init", Err: syscall.EMFILE}: "fs.inotify.max_user_instances",
+	} {
+		if got := explain(err); !strings.Contains(got.Error(), want) || !errors.Is(got, err) {
+			t.Errorf("got %v", got)
+		}
 	}
 }
 

@@ -141,7 +141,7 @@ func (w *worker) id(step pod.Step) runtime.ID {
 }
 
 func (a *Agent) makeSandbox(ctx context.Context, w *worker, want *corev1.Pod) error {
-	box, err := a.Runtime.MakeSandbox(ctx, pod.SandboxSpec(want, a.place))
+	box, err := a.cfg.Runtime.MakeSandbox(ctx, pod.SandboxSpec(want, a.place))
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (a *Agent) attach(ctx context.Context, w *worker, want *corev1.Pod) error {
 		w.seen.Network, w.seen.Address = pod.Here, a.place.Host
 		return nil
 	}
-	addr, err := a.Network.Attach(ctx, w.uid, w.seen.Sandbox.NetNS)
+	addr, err := a.cfg.Network.Attach(ctx, w.uid, w.seen.Sandbox.NetNS)
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (a *Agent) attach(ctx context.Context, w *worker, want *corev1.Pod) error {
 
 func (a *Agent) makeVolumes(w *worker, want *corev1.Pod, s *store.Snapshot) error {
 	w.seen.Files = pod.Unknown
-	if err := a.Volumes.Make(want, a.world(w, s)); err != nil {
+	if err := a.cfg.Volumes.Make(want, a.world(w, s)); err != nil {
 		return err
 	}
 	w.seen.Volumes, w.seen.Stale = pod.Here, false
@@ -179,7 +179,7 @@ func (a *Agent) makeVolumes(w *worker, want *corev1.Pod, s *store.Snapshot) erro
 func (a *Agent) create(ctx context.Context, w *worker, want *corev1.Pod, s *store.Snapshot, step pod.Step) error {
 	world := a.world(w, s)
 	c := pod.ContainerNamed(want, step.Container)
-	mounts, err := a.Volumes.Mounts(want, c, step.Attempt, world)
+	mounts, err := a.cfg.Volumes.Mounts(want, c, step.Attempt, world)
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func (a *Agent) create(ctx context.Context, w *worker, want *corev1.Pod, s *stor
 	if err != nil {
 		return err
 	}
-	if err := a.Runtime.Create(ctx, spec); err != nil {
+	if err := a.cfg.Runtime.Create(ctx, spec); err != nil {
 		if errors.Is(err, runtime.ErrNoImage) {
 			delete(w.seen.Images, step.Container) // somebody removed it: it is pulled again
 		}
@@ -202,7 +202,7 @@ func (a *Agent) create(ctx context.Context, w *worker, want *corev1.Pod, s *stor
 }
 
 func (a *Agent) start(ctx context.Context, w *worker, want *corev1.Pod, step pod.Step) error {
-	err := a.Runtime.Start(ctx, w.id(step))
+	err := a.cfg.Runtime.Start(ctx, w.id(step))
 	if _, own := errors.AsType[*runtime.StartError](err); own {
 		a.podEvent(want, warning("Failed", step.Container, "Error: "+err.Error()))
 		return nil // the container has ended with it
@@ -217,7 +217,7 @@ func (a *Agent) start(ctx context.Context, w *worker, want *corev1.Pod, step pod
 func (a *Agent) remove(ctx context.Context, w *worker, step pod.Step) error {
 	id := w.id(step)
 	a.awaitOutput(ctx, w, id)
-	if err := a.Runtime.Remove(ctx, id); err != nil {
+	if err := a.cfg.Runtime.Remove(ctx, id); err != nil {
 		return err
 	}
 	delete(w.seen.Stops, id)
@@ -232,16 +232,18 @@ func (a *Agent) signal(ctx context.Context, w *worker, want *corev1.Pod, step po
 	if sig == 0 && c != nil {
 		sig = c.StopSignal
 	}
-	if err := a.Runtime.Signal(ctx, id, sig); err != nil && !errors.Is(err, runtime.ErrNotFound) {
+	if err := a.cfg.Runtime.Signal(ctx, id, sig); err != nil && !errors.Is(err, runtime.ErrNotFound) {
 		return err
 	}
 	if w.seen.Stops == nil {
 		w.seen.Stops = map[runtime.ID]pod.Stop{}
 	}
-	told, now := w.seen.Stops[id], a.Now()
+	told, now := w.seen.Stops[id], a.cfg.Now()
 	if told.Asked.IsZero() {
 		told.Asked = now
-		a.podEvent(want, normal("Killing", step.Container, step.Why))
+		if w.orphan == nil {
+			a.podEvent(want, normal("Killing", step.Container, step.Why))
+		}
 	}
 	if step.Signal != 0 {
 		told.Killed = now
@@ -252,7 +254,7 @@ func (a *Agent) signal(ctx context.Context, w *worker, want *corev1.Pod, step po
 
 func (a *Agent) detach(ctx context.Context, w *worker, want *corev1.Pod) error {
 	if !want.Spec.HostNetwork {
-		if err := a.Network.Detach(ctx, w.uid); err != nil {
+		if err := a.cfg.Network.Detach(ctx, w.uid); err != nil {
 			return err
 		}
 	}
@@ -266,7 +268,7 @@ func (a *Agent) removeSandbox(ctx context.Context, w *worker) error {
 			a.awaitOutput(ctx, w, c.ID)
 		}
 	}
-	if err := a.Runtime.RemoveSandbox(ctx, w.uid); err != nil {
+	if err := a.cfg.Runtime.RemoveSandbox(ctx, w.uid); err != nil {
 		return err
 	}
 	w.seen.Stops, w.seen.Messages, w.copying = nil, nil, nil
@@ -274,7 +276,7 @@ func (a *Agent) removeSandbox(ctx context.Context, w *worker) error {
 }
 
 func (a *Agent) removeVolumes(w *worker) error {
-	if err := a.Volumes.Remove(w.uid); err != nil {
+	if err := a.cfg.Volumes.Remove(w.uid); err != nil {
 		return err
 	}
 	w.seen.Volumes = pod.Gone
@@ -282,7 +284,7 @@ func (a *Agent) removeVolumes(w *worker) error {
 }
 
 func (a *Agent) removeFiles(w *worker) error {
-	if err := a.Volumes.RemoveAll(w.uid); err != nil {
+	if err := a.cfg.Volumes.RemoveAll(w.uid); err != nil {
 		return err
 	}
 	w.seen.Files = pod.Gone
@@ -292,9 +294,9 @@ func (a *Agent) removeFiles(w *worker) error {
 // failed keeps account of a step that failed, and tells people.
 func (a *Agent) failed(w *worker, want *corev1.Pod, step pod.Step, err error) {
 	reason, event := why(step, err)
-	w.fail(step, a.Now(), reason, err.Error())
+	w.fail(step, a.cfg.Now(), reason, err.Error())
 	if w.orphan != nil {
-		a.Log.Warn("removing what is left of a pod failed, trying again", "pod", want.Namespace+"/"+want.Name, "uid", w.uid, "step", step, "err", err)
+		a.cfg.Log.Warn("removing what is left of a pod failed, trying again", "pod", want.Namespace+"/"+want.Name, "uid", w.uid, "step", step, "err", err)
 		return
 	}
 	a.podEvent(want, warning(event, step.Container, fmt.Sprintf("Error: %s", err)))

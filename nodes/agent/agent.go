@@ -46,7 +46,7 @@ type Config struct {
 
 // An Agent runs the pods of one node.
 type Agent struct {
-	Config
+	cfg        Config
 	place      pod.Place
 	prober     *probe.Prober
 	report     *reporter
@@ -88,7 +88,7 @@ func New(c Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe this node: %w", err)
 	}
-	a := &Agent{Config: c, place: place, workers: map[types.UID]*worker{}, users: users{}, life: context.Background(), spawn: func(f func()) { f() }}
+	a := &Agent{cfg: c, place: place, workers: map[types.UID]*worker{}, users: users{}, life: context.Background(), spawn: func(f func()) { f() }}
 	a.report = newReporter(c.Writer, c.Node.Name, c.Hold, c.Now, c.Log)
 	a.loop = loop.New("pod", a.turn, loop.Options{Workers: workers, Min: 50 * time.Millisecond, Max: 10 * time.Second, Now: c.Now, Log: c.Log})
 	a.heart = loop.New("node", a.beat, loop.Options{Min: 100 * time.Millisecond, Max: heartbeat, Now: c.Now, Log: c.Log})
@@ -105,7 +105,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	a.life, a.spawn = ctx, wg.Go
-	err := a.begin(ctx)
+	err := a.Begin(ctx)
 	if err == nil {
 		for _, part := range []func(context.Context) error{a.report.loop.Run, a.heart.Run, a.prober.Run, a.watchStore, a.watchRuntime, a.awaitWhole} {
 			wg.Go(func() { part(ctx) })
@@ -117,35 +117,32 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// begin looks at all that is here and all that is wanted.
-func (a *Agent) begin(ctx context.Context) error {
-	boxes, err := a.Runtime.Sandboxes(ctx)
+// Begin looks at all that is here and all that is wanted. Run does it by itself; who calls Step calls it first.
+func (a *Agent) Begin(ctx context.Context) error {
+	boxes, err := a.cfg.Runtime.Sandboxes(ctx)
 	if err != nil {
 		return fmt.Errorf("look at what runs on this node: %w", err)
 	}
-	s := a.Reader.Snapshot()
+	s := a.cfg.Reader.Snapshot()
 	for _, b := range boxes {
 		a.know(b.Pod, s.Key(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: b.Namespace, Name: b.Name}}))
 	}
-	files, err := a.Volumes.List()
+	files, err := a.cfg.Volumes.List()
 	if err != nil {
 		return err
 	}
-	attached, err := a.Network.Attached(ctx)
+	attached, err := a.cfg.Network.Attached(ctx)
 	if err != nil {
 		return fmt.Errorf("look at which pods are connected: %w", err)
 	}
 	for _, uid := range append(files, attached...) {
 		a.know(uid, store.Key{})
 	}
-	a.whole = a.Whole == nil
+	a.whole = a.cfg.Whole == nil
 	a.heart.Wake(struct{}{})
 	a.resync()
 	return nil
 }
-
-// Begin is the first part of Run, for who then calls Step.
-func (a *Agent) Begin(ctx context.Context) error { return a.begin(ctx) }
 
 // Step does one thing that is due, in the caller's goroutine, and returns false if there is none. Followed says that pods
 // or what they refer to have changed.
@@ -167,12 +164,12 @@ func (a *Agent) Next() (time.Time, bool) {
 
 // awaitWhole says when all pods of this node are known, so that what belongs to none can be removed.
 func (a *Agent) awaitWhole(ctx context.Context) error {
-	if a.Whole == nil {
+	if a.cfg.Whole == nil {
 		return nil
 	}
 	select {
 	case <-ctx.Done():
-	case <-a.Whole:
+	case <-a.cfg.Whole:
 		a.mu.Lock()
 		a.whole = true
 		a.mu.Unlock()
@@ -184,7 +181,7 @@ func (a *Agent) awaitWhole(ctx context.Context) error {
 // watchRuntime wakes the pods of which a container started or ended.
 func (a *Agent) watchRuntime(ctx context.Context) error {
 	for ctx.Err() == nil {
-		for uid, err := range a.Runtime.Events(ctx) {
+		for uid, err := range a.cfg.Runtime.Events(ctx) {
 			if err != nil {
 				break
 			}

@@ -24,35 +24,31 @@ func (a *Agent) pull(w *worker, want *corev1.Pod, s *store.Snapshot, step pod.St
 	}
 	w.seen.Images[step.Container] = pod.Image{Attempt: step.Attempt, Pulling: true}
 	ctx, end := context.WithCancel(a.life)
-	w.pulls = both(w.pulls, end)
+	if w.pulls == nil {
+		w.pulls = map[string]context.CancelFunc{}
+	}
+	w.pulls[step.Container] = end
 	c := pod.ContainerNamed(want, step.Container)
 	auth := credentials(want, c.Image, s)
 	a.spawn(func() {
 		defer end()
-		begun := a.Now()
+		begun := a.cfg.Now()
 		got, pulled, err := a.ensure(ctx, want, c, auth)
 		if ctx.Err() != nil {
 			a.post(w, func(w *worker) { delete(w.seen.Images, step.Container) })
 			return
 		}
-		a.pulled(want, c, got, pulled, a.Now().Sub(begun), err)
+		a.pulled(want, c, got, pulled, a.cfg.Now().Sub(begun), err)
 		a.post(w, func(w *worker) {
 			if err != nil {
 				delete(w.seen.Images, step.Container)
-				w.fail(step, a.Now(), pullReason(err), err.Error())
+				w.fail(step, a.cfg.Now(), pullReason(err), err.Error())
 				return
 			}
 			delete(w.seen.Failed, step.Move())
 			w.seen.Images[step.Container] = pod.Image{Attempt: step.Attempt, Name: got.Ref}
 		})
 	})
-}
-
-func both(a, b context.CancelFunc) context.CancelFunc {
-	if a == nil {
-		return b
-	}
-	return func() { a(); b() }
 }
 
 // ensure has an image here, and says whether it had to be pulled.
@@ -64,14 +60,14 @@ func (a *Agent) ensure(ctx context.Context, want *corev1.Pod, c *corev1.Containe
 	name, err := image.Normalize(c.Image)
 	local := image.Host(name) == image.Local
 	if err == nil && (policy != image.Always || local) {
-		if got, err := a.Images.Store.Get(ctx, name); err == nil {
+		if got, err := a.cfg.Images.Store.Get(ctx, name); err == nil {
 			return got, false, nil
 		}
 	}
 	if err == nil && policy != image.Never && !local {
 		a.podEvent(want, normal("Pulling", c.Name, fmt.Sprintf("Pulling image %q", c.Image)))
 	}
-	got, err := a.Images.Ensure(ctx, c.Image, policy, auth)
+	got, err := a.cfg.Images.Ensure(ctx, c.Image, policy, auth)
 	return got, true, err
 }
 
@@ -106,12 +102,12 @@ func (a *Agent) withdraw(w *worker, want *corev1.Pod) {
 	w.seen.Withdraw = pod.Withdrawal{Asked: true}
 	addr := w.address(want)
 	a.spawn(func() {
-		ctx, cancel := context.WithTimeout(a.life, a.Withdraw)
+		ctx, cancel := context.WithTimeout(a.life, a.cfg.Withdraw)
 		defer cancel()
 		if err := a.withdrawn(ctx, addr); err != nil && a.life.Err() == nil {
-			a.Log.Warn("ending a pod although its address may still be in use", "pod", want.Namespace+"/"+want.Name, "address", addr, "err", err)
+			a.cfg.Log.Warn("ending a pod although its address may still be in use", "pod", want.Namespace+"/"+want.Name, "address", addr, "err", err)
 		}
-		at := a.Now()
+		at := a.cfg.Now()
 		a.post(w, func(w *worker) { w.seen.Withdraw.Done = at })
 	})
 }
@@ -120,7 +116,7 @@ func (a *Agent) withdrawn(ctx context.Context, addr netip.Addr) error {
 	if !addr.IsValid() {
 		return nil
 	}
-	return a.Network.Withdrawn(ctx, addr)
+	return a.cfg.Network.Withdrawn(ctx, addr)
 }
 
 // output keeps the beginning of what a command writes, from both of its streams.
@@ -143,7 +139,7 @@ func (o *output) Write(p []byte) (int, error) {
 // probeExec runs a probe's command.
 func (a *Agent) probeExec(ctx context.Context, id runtime.ID, command []string) (int, string, error) {
 	var o output
-	code, err := a.Runtime.Exec(ctx, id, runtime.Exec{Command: command, Stdout: &o, Stderr: &o})
+	code, err := a.cfg.Runtime.Exec(ctx, id, runtime.Exec{Command: command, Stdout: &o, Stderr: &o})
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return code, o.text.String(), err
@@ -157,7 +153,7 @@ func (a *Agent) probeFailed(c pod.Check, message string) {
 		key = w.key
 	}
 	a.mu.Unlock()
-	if want, ok := store.Get[*corev1.Pod](a.Reader.Snapshot(), key.Namespace, key.Name); ok && want.UID == c.ID.Pod {
+	if want, ok := store.Get[*corev1.Pod](a.cfg.Reader.Snapshot(), key.Namespace, key.Name); ok && want.UID == c.ID.Pod {
 		a.podEvent(want, warning("Unhealthy", c.ID.Name, fmt.Sprintf("%s probe failed: %s", c.Kind, message)))
 	}
 }

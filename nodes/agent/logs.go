@@ -17,11 +17,11 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
-// LogsOf gives out what a container of a pod of this node writes or wrote, as kubectl asks for it. With Follow it goes on
+// Logs gives out what a container of a pod of this node writes or wrote, as kubectl asks for it. With Follow it goes on
 // until the container ends, or ctx. It also is an io.WriterTo. Errors are those of the API.
-func (a *Agent) LogsOf(ctx context.Context, namespace, name string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
-	p, ok := store.Get[*corev1.Pod](a.Reader.Snapshot(), namespace, name)
-	if !ok || p.Spec.NodeName != a.Node.Name {
+func (a *Agent) Logs(ctx context.Context, namespace, name string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
+	p, ok := store.Get[*corev1.Pod](a.cfg.Reader.Snapshot(), namespace, name)
+	if !ok || p.Spec.NodeName != a.cfg.Node.Name {
 		return nil, apierrors.NewNotFound(corev1.Resource("pods"), name)
 	}
 	container, err := logContainer(p, o.Container)
@@ -32,10 +32,10 @@ func (a *Agent) LogsOf(ctx context.Context, namespace, name string, o *corev1.Po
 	if err != nil {
 		return nil, err
 	}
-	if a.Logs == nil {
+	if a.cfg.Logs == nil {
 		return nil, apierrors.NewBadRequest("this node keeps no logs")
 	}
-	r, err := a.Logs.Read(ctx, a.logPath(id), logOptions(o, a.Now()))
+	r, err := a.cfg.Logs.Read(ctx, a.logPath(id), logOptions(o, a.cfg.Now()))
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("container %q in pod %q: %w", container, name, err))
 	}
@@ -61,7 +61,7 @@ func logContainer(p *corev1.Pod, name string) (string, error) {
 
 // logRun is the run of a container whose log is asked for: the newest, or the last one that ended.
 func (a *Agent) logRun(p *corev1.Pod, container string, previous bool) (runtime.ID, error) {
-	newest := newestLog(a.Volumes.ContainerDir(p.UID, container))
+	newest := newestLog(a.cfg.Volumes.ContainerDir(p.UID, container))
 	id := runtime.ID{Pod: p.UID, Name: container, Attempt: newest}
 	status := a.containerStatus(p, container)
 	if !previous {

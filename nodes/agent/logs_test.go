@@ -12,7 +12,7 @@ import (
 
 // logs reads what kubectl logs would show, or the error.
 func (n *node) logs(a *Agent, pod string, o *corev1.PodLogOptions) string {
-	r, err := a.LogsOf(n.t.Context(), "hello", pod, o)
+	r, err := a.Logs(n.t.Context(), "hello", pod, o)
 	if err != nil {
 		return "error: " + err.Error()
 	}
@@ -72,7 +72,7 @@ func TestLogsOfEarlierRunsAreCleared(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		restarts := int(n.get("web").Status.ContainerStatuses[0].RestartCount)
-		dir := a.Volumes.ContainerDir("uid-web", "a")
+		dir := a.cfg.Volumes.ContainerDir("uid-web", "a")
 		if newest := newestLog(dir); newest != restarts || restarts < 10 {
 			t.Errorf("the newest log is %d, of %d restarts", newest, restarts)
 		}

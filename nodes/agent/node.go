@@ -194,13 +194,13 @@ func osName() string {
 
 // beat says that this node is alive: its object at first, and when somebody holds it for lost; else only its lease.
 func (a *Agent) beat(context.Context, struct{}) (time.Duration, error) {
-	now := a.Now()
+	now := a.cfg.Now()
 	var node *corev1.Node
-	if !a.introduced || !wellKnown(a.Reader.Snapshot(), a.Node.Name) {
+	if !a.introduced || !wellKnown(a.cfg.Reader.Snapshot(), a.cfg.Node.Name) {
 		a.introduced = true
-		node = a.Node.object(a.place, now)
+		node = a.cfg.Node.object(a.place, now)
 	}
-	a.report.set(node, lease(a.Node.Name, now))
+	a.report.set(node, lease(a.cfg.Node.Name, now))
 	return heartbeat, nil
 }
 

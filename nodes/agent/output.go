@@ -17,7 +17,7 @@ import (
 
 // logPath is the log of a run of a container.
 func (a *Agent) logPath(id runtime.ID) string {
-	return filepath.Join(a.Volumes.ContainerDir(id.Pod, id.Name), strconv.Itoa(id.Attempt)+".log")
+	return filepath.Join(a.cfg.Volumes.ContainerDir(id.Pod, id.Name), strconv.Itoa(id.Attempt)+".log")
 }
 
 // listen sees to it that what the pod's containers write is copied, and takes down the last words of those that ended.
@@ -36,12 +36,12 @@ func (a *Agent) listen(ctx context.Context, w *worker) {
 
 // copyOutput has what a run of a container writes copied to its log until it ends.
 func (a *Agent) copyOutput(ctx context.Context, w *worker, id runtime.ID) {
-	if a.Logs == nil || w.copying[id] != nil {
+	if a.cfg.Logs == nil || w.copying[id] != nil {
 		return
 	}
-	stdout, stderr, err := a.Runtime.Output(ctx, id)
+	stdout, stderr, err := a.cfg.Runtime.Output(ctx, id)
 	if err != nil {
-		a.Log.Warn("opening the output of a container failed", "container", id, "err", err)
+		a.cfg.Log.Warn("opening the output of a container failed", "container", id, "err", err)
 		return // the next turn tries again
 	}
 	done := make(chan struct{})
@@ -53,8 +53,8 @@ func (a *Agent) copyOutput(ctx context.Context, w *worker, id runtime.ID) {
 		defer close(done)
 		stop := context.AfterFunc(a.life, func() { stdout.Close(); stderr.Close() })
 		defer stop()
-		if err := a.Logs.Copy(a.logPath(id), stdout, stderr); err != nil && a.life.Err() == nil {
-			a.Log.Warn("copying the output of a container failed", "container", id, "err", err)
+		if err := a.cfg.Logs.Copy(a.logPath(id), stdout, stderr); err != nil && a.life.Err() == nil {
+			a.cfg.Log.Warn("copying the output of a container failed", "container", id, "err", err)
 		}
 	})
 }
@@ -87,8 +87,8 @@ func (a *Agent) takeMessage(ctx context.Context, w *worker, c *runtime.Container
 	if _, known := w.seen.Messages[c.ID]; known {
 		return
 	}
-	message := a.Volumes.Message(c.ID)
-	if message == "" && c.ExitCode != 0 && c.Labels[pod.MessageLabel] == string(corev1.TerminationMessageFallbackToLogsOnError) && a.Logs != nil {
+	message := a.cfg.Volumes.Message(c.ID)
+	if message == "" && c.ExitCode != 0 && c.Labels[pod.MessageLabel] == string(corev1.TerminationMessageFallbackToLogsOnError) && a.cfg.Logs != nil {
 		a.awaitOutput(ctx, w, c.ID)
 		message = a.endOfLog(c.ID)
 	}
@@ -99,7 +99,7 @@ func (a *Agent) takeMessage(ctx context.Context, w *worker, c *runtime.Container
 }
 
 func (a *Agent) endOfLog(id runtime.ID) string {
-	r, err := a.Logs.Read(a.life, a.logPath(id), stream.Options{Tail: lastLines})
+	r, err := a.cfg.Logs.Read(a.life, a.logPath(id), stream.Options{Tail: lastLines})
 	if err != nil {
 		return ""
 	}
@@ -114,7 +114,7 @@ func (a *Agent) endOfLog(id runtime.ID) string {
 
 // clearLogs removes what runs before the last one have left: a pod that fails again and again must not fill the disk.
 func (a *Agent) clearLogs(w *worker, step pod.Step) {
-	dir := a.Volumes.ContainerDir(w.uid, step.Container)
+	dir := a.cfg.Volumes.ContainerDir(w.uid, step.Container)
 	entries, err := os.ReadDir(dir)
 	if err != nil || step.Attempt < 2 {
 		return
@@ -123,7 +123,7 @@ func (a *Agent) clearLogs(w *worker, step pod.Step) {
 		number, _, _ := strings.Cut(e.Name(), ".")
 		if n, err := strconv.Atoi(number); err == nil && n < step.Attempt-1 {
 			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-				a.Log.Warn("removing an old log failed", "err", err)
+				a.cfg.Log.Warn("removing an old log failed", "err", err)
 			}
 		}
 	}

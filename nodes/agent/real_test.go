@@ -124,7 +124,7 @@ func (r *real) until(name, want string) {
 
 func TestAPodOnARealRuntime(t *testing.T) {
 	r := newReal(t)
-	a, stop := r.run()
+	_, stop := r.run()
 	r.put(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "hello", Name: "config"}, Data: map[string]string{"word": "hi"}})
 	r.put(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "hello", Name: "secret"}, Data: map[string][]byte{"key": []byte("s3cret")}})
 	r.pod("web", `{
@@ -142,7 +142,7 @@ func TestAPodOnARealRuntime(t *testing.T) {
 	}
 	// Another agent takes over, and the container goes on.
 	stop()
-	a, stop = r.run()
+	a, stop := r.run()
 	r.until("web", "Running ready i=Completed(0) a=running")
 	out := r.logs(a, "web", &corev1.PodLogOptions{})
 	if !strings.HasPrefix(out, "hi\nweb\n# Written by Mainstay.\n") || !strings.Contains(out, r.get("web").Status.PodIP+"\tweb\n") {
@@ -173,10 +173,18 @@ func (r *real) exec(pod, container string, script ...string) string {
 	return o.text.String()
 }
 
-// BenchmarkReal has pods start through containerd, once by a bare loop with two workers, once by the agent.
+// BenchmarkReal has pods start through containerd, in turn by a bare loop with two workers and by the agent.
 func BenchmarkReal(b *testing.B) {
+	for _, starts := range []int{2, 3, 4} {
+		b.Run(fmt.Sprint("starts=", starts), func(b *testing.B) { benchmarkReal(b, starts) })
+	}
+}
+
+func benchmarkReal(b *testing.B, starts int) {
 	const pods = 20
 	r := newReal(b)
+	config := r.config
+	r.config = func(c *Config) { config(c); c.Starts = starts }
 	_, stop := r.run()
 	defer stop()
 	var bare, agent time.Duration

@@ -34,10 +34,10 @@ func (u users) remove(uid types.UID, keys []store.Key) {
 func (a *Agent) watchStore(ctx context.Context) error {
 	for ctx.Err() == nil {
 		from := a.resync()
-		for d, err := range store.Watch(ctx, a.Reader, from, store.Query{}) {
+		for d, err := range store.Watch(ctx, a.cfg.Reader, from, store.Query{}) {
 			if err != nil {
 				if ctx.Err() == nil && !errors.Is(err, store.ErrCompacted) {
-					a.Log.Warn("following the store failed, reading it anew", "err", err)
+					a.cfg.Log.Warn("following the store failed, reading it anew", "err", err)
 				}
 				break
 			}
@@ -49,8 +49,8 @@ func (a *Agent) watchStore(ctx context.Context) error {
 
 // resync wakes all pods that are here or wanted, and returns the revision at which it looked.
 func (a *Agent) resync() store.Revision {
-	s := a.Reader.Snapshot()
-	for p := range store.List[*corev1.Pod](s, store.OnNode(a.Node.Name)) {
+	s := a.cfg.Reader.Snapshot()
+	for p := range store.List[*corev1.Pod](s, store.OnNode(a.cfg.Node.Name)) {
 		a.know(p.UID, s.Key(p))
 	}
 	a.mu.Lock()
@@ -69,16 +69,16 @@ func (a *Agent) Followed(d store.Delta) {
 		}
 		switch o := c.New.(type) {
 		case *corev1.Pod:
-			if o.Spec.NodeName == a.Node.Name && stored(a.Reader.Snapshot(), o) {
-				a.know(o.UID, a.Reader.Snapshot().Key(o))
+			if o.Spec.NodeName == a.cfg.Node.Name && stored(a.cfg.Reader.Snapshot(), o) {
+				a.know(o.UID, a.cfg.Reader.Snapshot().Key(o))
 				a.Wake(o.UID)
 			}
 		case *corev1.Node:
-			if o.Name == a.Node.Name && !wellKnown(a.Reader.Snapshot(), o.Name) {
+			if o.Name == a.cfg.Node.Name && !wellKnown(a.cfg.Reader.Snapshot(), o.Name) {
 				a.heart.Wake(struct{}{})
 			}
 		case *corev1.ConfigMap, *corev1.Secret:
-			a.referred(a.Reader.Snapshot().Key(o))
+			a.referred(a.cfg.Reader.Snapshot().Key(o))
 		}
 	}
 }

@@ -25,7 +25,7 @@ type worker struct {
 	made    string                         // what the volumes were made from
 	refs    []store.Key                    // what the pod refers to
 	copying map[runtime.ID]<-chan struct{} // runs whose output is, or was, copied to the log; closed at its end
-	pulls   context.CancelFunc             // ends the pulls that go on; nil: there are none
+	pulls   map[string]context.CancelFunc  // end the pulls that go on, by container
 	orphan  *corev1.Pod                    // what stands for a pod that is gone
 
 	mail   []func(*worker)   // what jobs found, for the next turn; under Agent.mu
@@ -53,7 +53,7 @@ func (a *Agent) turn(ctx context.Context, uid types.UID) (time.Duration, error) 
 		return 0, nil
 	}
 	for range moves {
-		s := a.Reader.Snapshot()
+		s := a.cfg.Reader.Snapshot()
 		if err := a.look(ctx, w); err != nil {
 			return 0, err
 		}
@@ -62,7 +62,7 @@ func (a *Agent) turn(ctx context.Context, uid types.UID) (time.Duration, error) 
 			return 0, nil
 		}
 		a.refer(w, want, s)
-		next := pod.Decide(want, w.seen, a.Now())
+		next := pod.Decide(want, w.seen, a.cfg.Now())
 		if next.Gone {
 			a.forget(w) // before it is reported: what happens to the pod after that begins anew
 		}
@@ -120,7 +120,7 @@ func (a *Agent) post(w *worker, m func(*worker)) {
 
 // look looks at what is there of a pod.
 func (a *Agent) look(ctx context.Context, w *worker) error {
-	box, err := a.Runtime.Sandbox(ctx, w.uid)
+	box, err := a.cfg.Runtime.Sandbox(ctx, w.uid)
 	switch {
 	case errors.Is(err, runtime.ErrNotFound):
 		w.seen.Sandbox = nil
@@ -153,7 +153,7 @@ func (a *Agent) want(s *store.Snapshot, w *worker, key store.Key) *corev1.Pod {
 		if w.seen.Sandbox != nil {
 			box = *w.seen.Sandbox
 		}
-		w.orphan = pod.Orphan(box, a.Now())
+		w.orphan = pod.Orphan(box, a.cfg.Now())
 	}
 	return w.orphan
 }
@@ -174,9 +174,11 @@ func (a *Agent) refer(w *worker, want *corev1.Pod, s *store.Snapshot) {
 
 // note passes on what was decided: the status, events, and what is to be probed.
 func (a *Agent) note(w *worker, want *corev1.Pod, key store.Key, next pod.Next) {
-	if want.DeletionTimestamp != nil && w.pulls != nil {
-		w.pulls()
-		w.pulls = nil
+	if want.DeletionTimestamp != nil {
+		for container, end := range w.pulls {
+			end()
+			delete(w.pulls, container)
+		}
 	}
 	a.prober.Keep(w.uid, next.Checks)
 	if w.orphan != nil {

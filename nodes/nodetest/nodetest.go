@@ -64,8 +64,9 @@ func Group(tb testing.TB, tree *cgroup.Tree) string {
 	return name
 }
 
-// Main is the body of a TestMain: it clears what killed runs left, runs the tests, and fails if they left something.
-func Main(m *testing.M) int {
+// Main is the body of a TestMain: it clears what killed runs left, runs the tests, and fails if they left something. Each
+// setup gets a folder for what all tests share. Without root it only runs the tests, which skip what needs it.
+func Main(m *testing.M, setup ...func(dir string) error) int {
 	if os.Getuid() != 0 {
 		return m.Run()
 	}
@@ -77,12 +78,27 @@ func Main(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "clear what an earlier run left:", err)
 		return 1
 	}
-	code := m.Run()
+	code := run(m, setup)
 	if left := leftovers(tree, own()); len(left) > 0 {
 		fmt.Fprintf(os.Stderr, "the tests left behind:\n\t%s\n", strings.Join(left, "\n\t"))
 		return max(code, 1)
 	}
 	return code
+}
+
+func run(m *testing.M, setup []func(dir string) error) int {
+	for _, do := range setup {
+		dir, err := os.MkdirTemp("", own())
+		if err == nil {
+			defer os.RemoveAll(dir)
+			err = do(dir)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "set up tests:", err)
+			return 1
+		}
+	}
+	return m.Run()
 }
 
 // sweep removes what belongs to test processes that are no more.

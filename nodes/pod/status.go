@@ -135,7 +135,7 @@ func mergeConditions(ours, theirs []corev1.PodCondition) []corev1.PodCondition {
 
 // conditions are those that this machine decides about. Each keeps its time while it stays the same.
 func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
-	cs := []corev1.PodCondition{v.connected(), v.initializedCondition(s), {}, v.containersReady(s)}
+	cs := []corev1.PodCondition{v.connected(s), v.initializedCondition(s), {}, v.containersReady(s)}
 	cs[2] = v.ready(cs[3])
 	for i := range cs {
 		cs[i].Type = owned[i]
@@ -156,9 +156,9 @@ func isFalse(reason, message string) corev1.PodCondition {
 	return corev1.PodCondition{Status: corev1.ConditionFalse, Reason: reason, Message: message}
 }
 
-// connected: it has a sandbox and an address.
-func (v *view) connected() corev1.PodCondition {
-	if v.sandboxReady() && (v.seen.Network == Here || v.seen.Network == Unknown && v.prev.PodIP != "") {
+// connected: it has a sandbox and an address, and keeps them.
+func (v *view) connected(s *corev1.PodStatus) corev1.PodCondition {
+	if !finished(s.Phase) && v.sandboxReady() && (v.seen.Network == Here || v.seen.Network == Unknown && v.prev.PodIP != "") {
 		return isTrue()
 	}
 	return isFalse("", "")

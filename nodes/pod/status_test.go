@@ -71,11 +71,11 @@ func TestTheStatusSaysWhatPeopleKnow(t *testing.T) {
 		{"one runs after it has ended", parse(t, one), up(a("a", 0, runtime.Exited, code(1)), a("a", 1, runtime.Running)),
 			"Running " + all + "; a running restarts 1 before Error 1"},
 		{"one was killed for want of memory", parse(t, never), up(a("a", 0, runtime.Exited, code(137), func(c *runtime.Container) { c.OOMKilled = true })),
-			"Failed " + some + "; a OOMKilled 137"},
+			"Failed Initialized; a OOMKilled 137"},
 		{"one could not be started", parse(t, never), up(a("a", 0, runtime.Exited, code(128), func(c *runtime.Container) { c.StartError = "no such file" })),
-			"Failed " + some + "; a StartError 128"},
-		{"nobody knows how it ended", parse(t, never), up(a("a", 0, runtime.Unknown)), "Failed " + some + "; a ContainerStatusUnknown 137"},
-		{"all have succeeded", parse(t, never), up(a("a", 0, runtime.Exited)), "Succeeded " + some + "; a Completed 0"},
+			"Failed Initialized; a StartError 128"},
+		{"nobody knows how it ended", parse(t, never), up(a("a", 0, runtime.Unknown)), "Failed Initialized; a ContainerStatusUnknown 137"},
+		{"all have succeeded", parse(t, never), up(a("a", 0, runtime.Exited)), "Succeeded Initialized; a Completed 0"},
 		{"one of two has failed, the other runs", parse(t, `{restartPolicy: Never, containers: [{name: a}, {name: b}]}`),
 			up(a("a", 0, runtime.Exited, code(1)), a("b", 0, runtime.Running)), "Running " + some + "; a Error 1; b running"},
 
@@ -84,7 +84,7 @@ func TestTheStatusSaysWhatPeopleKnow(t *testing.T) {
 		{"all have succeeded, and the others begin", parse(t, inits), up(a("i", 0, runtime.Exited), a("j", 0, runtime.Exited)),
 			"Pending " + some + "; i Completed 0; j Completed 0; a ContainerCreating"},
 		{"one fails for good", parse(t, `{restartPolicy: Never, initContainers: [{name: i}], containers: [{name: a}]}`), up(a("i", 0, runtime.Exited, code(3))),
-			"Failed " + none + "; i Error 3; a PodInitializing"},
+			"Failed; i Error 3; a PodInitializing"},
 
 		{"an image cannot be pulled", parse(t, one), with(up(), fails(Pull, "a", errPull, 1)), "Pending " + some + "; a ErrImagePull"},
 		{"again", parse(t, one), with(up(), fails(Pull, "a", errPull, 2)), "Pending " + some + "; a ImagePullBackOff"},
@@ -99,8 +99,8 @@ func TestTheStatusSaysWhatPeopleKnow(t *testing.T) {
 		{"its readiness gate is closed", parse(t, gated), up(a("a", 0, runtime.Running)), "Running " + some + " ContainersReady; a running"},
 
 		{"it ends, and still does its work", deleted(parse(t, one), 30), up(a("a", 0, runtime.Running)), "Running " + all + "; a running"},
-		{"it has ended well", deleted(parse(t, one), 30), up(a("a", 0, runtime.Exited)), "Succeeded " + some + "; a Completed 0"},
-		{"it has ended otherwise", deleted(parse(t, one), 30), up(a("a", 0, runtime.Exited, code(143))), "Failed " + some + "; a Error 143"},
+		{"it has ended well", deleted(parse(t, one), 30), up(a("a", 0, runtime.Exited)), "Succeeded Initialized; a Completed 0"},
+		{"it has ended otherwise", deleted(parse(t, one), 30), up(a("a", 0, runtime.Exited, code(143))), "Failed Initialized; a Error 143"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if got := sum(Decide(row.want, row.seen, now).Status); got != row.is {

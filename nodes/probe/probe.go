@@ -27,7 +27,7 @@ type Config struct {
 
 // A Prober runs checks. It is safe for concurrent use.
 type Prober struct {
-	Config
+	cfg   Config
 	ask   func(context.Context, pod.Check) (bool, string)
 	loop  *loop.Loop[pod.CheckKey]
 	spawn func(func()) // runs a probe: in place for who calls Step, in a goroutine while Run does
@@ -51,7 +51,7 @@ func New(c Config) *Prober {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	p := &Prober{Config: c, pods: map[types.UID]map[pod.CheckKey]*state{}, spawn: func(f func()) { f() }}
+	p := &Prober{cfg: c, pods: map[types.UID]map[pod.CheckKey]*state{}, spawn: func(f func()) { f() }}
 	p.ask = newAsker(c.Exec).ask
 	p.loop = loop.New("probe", p.turn, loop.Options{Now: c.Now})
 	return p
@@ -135,7 +135,7 @@ func (p *Prober) due(ctx context.Context, k pod.CheckKey) (func(), time.Duration
 	if s == nil || s.running {
 		return nil, 0 // its end wakes the key
 	}
-	if wait := s.next.Sub(p.Now()); wait > 0 {
+	if wait := s.next.Sub(p.cfg.Now()); wait > 0 {
 		return nil, wait
 	}
 	s.running = true
@@ -145,7 +145,7 @@ func (p *Prober) due(ctx context.Context, k pod.CheckKey) (func(), time.Duration
 
 // probe asks once and counts the answer.
 func (p *Prober) probe(ctx context.Context, s *state, c pod.Check) {
-	at := p.Now()
+	at := p.cfg.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout(c.Probe))
 	stop := context.AfterFunc(s.ctx, cancel)
 	ok, message := p.ask(ctx, c)
@@ -167,9 +167,9 @@ func (p *Prober) probe(ctx context.Context, s *state, c pod.Check) {
 
 	p.loop.Wake(c.CheckKey)
 	if !ok && counted {
-		p.Failed(c, message)
+		p.cfg.Failed(c, message)
 	}
 	if changed {
-		p.Changed(c.ID.Pod)
+		p.cfg.Changed(c.ID.Pod)
 	}
 }

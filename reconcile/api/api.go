@@ -27,7 +27,7 @@ import (
 type Config struct {
 	Scheme    *scheme.Scheme
 	Documents *openapi.Documents
-	Store     kubestore.Store
+	Store     kubestore.Store // not empty: the revision of a list is not 0
 	Authority *access.Authority
 	TokenFile string        // bearer tokens, see access; "" or a file that does not exist: none
 	Logs      registry.Logs // nil: logs cannot be read
@@ -50,7 +50,7 @@ type Config struct {
 	Now func() time.Time
 }
 
-// A Server serves the API. Its handler works from New on; Run lets others reach it.
+// A Server serves the API. Its handler works from New on; Run, which is called once, lets others reach it.
 type Server struct {
 	Config
 	generic  *genericapiserver.GenericAPIServer

@@ -65,6 +65,16 @@ func buildKubectl(t *testing.T, module, version string) string {
 	return path
 }
 
+// TestTheKubectlsAreBuilt does nothing else: where they are not built yet, run it before the others, with time.
+func TestTheKubectlsAreBuilt(t *testing.T) {
+	for module, version := range kubectlVersions() {
+		out, err := exec.CommandContext(t.Context(), buildKubectl(t, module, version), "version", "--client").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), version) {
+			t.Errorf("%s: %s, %v", version, out, err)
+		}
+	}
+}
+
 // A kubectl is one that talks to a cluster as its administrator.
 type kubectl struct {
 	version, path, config, home, namespace string

@@ -168,6 +168,29 @@ func TestTablesAreShown(t *testing.T) {
 	}
 }
 
+func TestSubresourcesAreShown(t *testing.T) {
+	c := serve(t)
+	if _, err := c.client(t).AppsV1().Deployments("default").Create(t.Context(), deployment("web", 2), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	table := http.Header{"Accept": {"application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}}
+	for _, r := range []struct {
+		path   string
+		header http.Header
+		want   string
+	}{
+		{"/apis/apps/v1/namespaces/default/deployments/web/status", nil, `"kind":"Deployment"`},
+		{"/apis/apps/v1/namespaces/default/deployments/web/status", table, `"cells":["web","0/2"`},
+		{"/apis/apps/v1/namespaces/default/deployments/web/scale", nil, `"spec":{"replicas":2}`},
+		{"/apis/apps/v1/namespaces/default/deployments/web/scale", table, `"cells":["web"`},
+		{"/apis/apps/v1/namespaces/default/deployments/nobody/scale", nil, `"reason":"NotFound"`},
+	} {
+		if _, body := c.ask(t, "GET", r.path, r.header, ""); !strings.Contains(body, r.want) {
+			t.Errorf("%s: %s, want %s", r.path, body, r.want)
+		}
+	}
+}
+
 func TestAWatchOfATableNamesItsColumnsOnce(t *testing.T) {
 	c := serve(t)
 	k := c.client(t).AppsV1().Deployments("default")

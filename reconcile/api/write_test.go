@@ -348,6 +348,18 @@ func TestPodsAreBoundAndEvicted(t *testing.T) {
 		t.Fatal(err)
 	}
 	binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "default"}, Target: corev1.ObjectReference{Kind: "Node", Name: "mine"}}
+	for what, refused := range map[string]*corev1.Binding{
+		"another pod":    {ObjectMeta: metav1.ObjectMeta{Name: "web", UID: "other"}, Target: binding.Target},
+		"an old version": {ObjectMeta: metav1.ObjectMeta{Name: "web", ResourceVersion: "1"}, Target: binding.Target},
+		"no node":        {ObjectMeta: metav1.ObjectMeta{Name: "web"}},
+	} {
+		if err := pods.Bind(t.Context(), refused, metav1.CreateOptions{}); !apierrors.IsConflict(err) && !apierrors.IsBadRequest(err) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := pods.Bind(t.Context(), binding, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+		t.Fatal(err)
+	}
 	if err := pods.Bind(t.Context(), binding, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -215,7 +215,7 @@ func TestDefaultsAreIdempotent(t *testing.T) {
 	s := New(Options{})
 	f := filler(s, seeded(t))
 	for _, k := range s.All() {
-		for range 50 {
+		for range 20 {
 			once := random(s, k, f)
 			k.Default(once)
 			twice := once.DeepCopyObject().(store.Object)

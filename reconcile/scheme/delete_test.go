@@ -50,6 +50,7 @@ func TestDeletion(t *testing.T) {
 			`{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, generation: 2, finalizers: [foregroundDeletion], deletionTimestamp: "2026-01-01T12:00:00Z", deletionGracePeriodSeconds: 0}}`},
 		{"orphans are let go first", `{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, finalizers: [a/b]}}`, policy(metav1.DeletePropagationOrphan),
 			`{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, finalizers: [a/b, orphan], deletionTimestamp: "2026-01-01T12:00:00Z", deletionGracePeriodSeconds: 0}}`},
+		//lint:ignore SA1019 old clients still send it
 		{"also for those who ask in the old way", `{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}}`, metav1.DeleteOptions{OrphanDependents: &orphan},
 			`{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, finalizers: [orphan], deletionTimestamp: "2026-01-01T12:00:00Z", deletionGracePeriodSeconds: 0}}`},
 		{"one may change one's mind", `{apiVersion: apps/v1, kind: Deployment, metadata: {name: d, finalizers: [foregroundDeletion, a/b], deletionTimestamp: "2026-01-01T11:00:00Z", deletionGracePeriodSeconds: 0}}`, policy(metav1.DeletePropagationOrphan),

@@ -13,10 +13,6 @@ const unreachableSeconds = 300 // how long a pod stays on a node that is lost, u
 func createPod(p *corev1.Pod, now time.Time) {
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qos(&p.Spec)}
 	s := &p.Spec
-	if g := s.TerminationGracePeriodSeconds; g != nil && *g < 0 {
-		shortest := int64(1)
-		s.TerminationGracePeriodSeconds = &shortest
-	}
 	if s.Resources != nil {
 		requestForPod(p)
 	}

@@ -199,7 +199,7 @@ func TestWhatTheCodecWritesItReadsBack(t *testing.T) {
 	c, f := s.Codec(), filler(s, seeded(t))
 	for _, k := range s.All() {
 		t.Run(k.Kind, func(t *testing.T) {
-			for range 50 {
+			for range 20 {
 				o := random(s, k, f)
 				b, err := c.Encode(o)
 				if err != nil {

@@ -58,6 +58,10 @@ func BenchmarkUpdate(b *testing.B) {
 	for _, writers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
 			s := memory(b, objects)
+			all := make([]*corev1.ConfigMap, objects)
+			for i := range all {
+				all[i] = configMap(i)
+			}
 			var next atomic.Int64
 			var wg sync.WaitGroup
 			b.ReportAllocs()
@@ -66,8 +70,8 @@ func BenchmarkUpdate(b *testing.B) {
 			for range writers {
 				wg.Go(func() {
 					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-						o := configMap(int(n % objects))
-						if _, err := s.Update(b.Context(), "", func(tx *store.Tx) error { return tx.Update(o) }); err != nil {
+						o := *all[n%objects]
+						if _, err := s.Update(b.Context(), "", func(tx *store.Tx) error { return tx.Update(&o) }); err != nil {
 							b.Error(err)
 						}
 					}

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/cgi"
@@ -133,6 +135,8 @@ func Backend(t testing.TB, root string) http.Handler {
 	return &cgi.Handler{
 		Path: filepath.Join(Git(t, root, "--exec-path"), "git-http-backend"),
 		Env:  append(Env(root), "GIT_PROJECT_ROOT="+root, "GIT_HTTP_EXPORT_ALL=1"),
+		Stderr: io.Discard,
+		Logger: log.New(io.Discard, "", 0),
 	}
 }
 

@@ -38,25 +38,18 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(run(m))
+	if os.Getenv(daemonDir) != "" { // the child of a test: it will be killed
+		os.Exit(m.Run())
+	}
+	os.Exit(nodetest.Main(m, buildProgram))
 }
 
-func run(m *testing.M) int {
-	if os.Getuid() != 0 || os.Getenv(program) != "" {
-		return m.Run()
-	}
-	dir, err := os.MkdirTemp("", "prog-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		var path string
-		path, err = runtimetest.BuildProgram(dir)
-		os.Setenv(program, path)
-	}
+func buildProgram(dir string) error {
+	path, err := runtimetest.BuildProgram(dir)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return err
 	}
-	return nodetest.Main(m)
+	return os.Setenv(program, path)
 }
 
 // A node is a containerd with its folders and cgroup, and what this package makes of it.

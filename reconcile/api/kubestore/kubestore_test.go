@@ -207,6 +207,45 @@ func TestAdmissionDecidesOnTheStateThatIsWrittenTo(t *testing.T) {
 	}
 }
 
+func TestWhatMustBeGivenOnceIsGivenOnce(t *testing.T) {
+	s, f := newStorage(t, func(c *Config) {
+		c.Assign = func(tx *store.Tx, old, new store.Object) error {
+			number := fmt.Sprint(tx.Len(podKind))
+			if old != nil {
+				number = old.GetAnnotations()["number"]
+			}
+			new.SetAnnotations(map[string]string{"number": number})
+			return nil
+		}
+	})
+	done := make(chan error)
+	for i := range 10 {
+		go func() {
+			done <- s.Create(context.Background(), fmt.Sprintf("/pods/a/p%d", i), pod("a", fmt.Sprintf("p%d", i)), nil, 0)
+		}()
+	}
+	for range 10 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	out := &example.Pod{}
+	if err := s.GuaranteedUpdate(t.Context(), "/pods/a/p3", out, false, nil, label("x"), nil); err != nil {
+		t.Fatal(err)
+	}
+	given := map[string]string{}
+	for o := range f.Snapshot().List(store.Query{Kind: podKind}) {
+		number := o.GetAnnotations()["number"]
+		if given[number] != "" {
+			t.Errorf("%s was given to %s and %s", number, given[number], o.GetName())
+		}
+		given[number] = o.GetName()
+	}
+	if given[out.Annotations["number"]] != "p3" {
+		t.Errorf("%v, %v", given, out.Annotations)
+	}
+}
+
 func TestAWatchCutInsideATransactionMissesNothing(t *testing.T) {
 	s, f := newStorage(t)
 	began := f.Snapshot().Revision()
@@ -411,9 +450,13 @@ func TestWatchesShareOneEncoding(t *testing.T) {
 		_, err := io.WriteString(w, o.(*example.Pod).Namespace)
 		return err
 	}
+	var got []runtime.CacheableObject // all are in hand at once
 	for _, w := range watches {
+		got = append(got, next(t, w).Object.(runtime.CacheableObject))
+	}
+	for _, o := range got {
 		var b bytes.Buffer
-		if err := next(t, w).Object.(runtime.CacheableObject).CacheEncode("plain", encode, &b); err != nil || b.String() != "a" {
+		if err := o.CacheEncode("plain", encode, &b); err != nil || b.String() != "a" {
 			t.Errorf("%q, %v", b.String(), err)
 		}
 	}

@@ -59,6 +59,9 @@ func (p *Pins) find(r store.Revision) *store.Snapshot {
 
 // Drop lets go of what has had its time. Call it now and then: nothing else does when nobody lists.
 func (p *Pins) Drop() {
+	if p == nil {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.Now()

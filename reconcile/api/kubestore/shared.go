@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"sync"
+	"weak"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -12,17 +13,18 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
-// How many of the newest changes are remembered in encoded form.
+// How many of the newest changes are remembered.
 const remembered = 64
 
-// encodings let all watches of one kind share what a change looks like in each encoding.
+// encodings let all watches of one kind share what a change looks like in each encoding. It holds on to nothing: what no
+// watch has in hand is the garbage collector's, and made again if a slow one comes.
 type encodings struct {
 	mu       sync.Mutex
 	watchers int
 	slots    [remembered]struct {
 		revision store.Revision
 		old      bool
-		object   *encoded
+		object   weak.Pointer[encoded]
 	}
 }
 
@@ -32,13 +34,10 @@ func (e *encodings) join() {
 	e.watchers++
 }
 
-// leave forgets everything when the last watch ends.
 func (e *encodings) leave() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.watchers--; e.watchers == 0 {
-		clear(e.slots[:])
-	}
+	e.watchers--
 }
 
 // of is o, which is c's old or new state, as a watch sends it: with c's revision, and shared with the other watches if
@@ -49,11 +48,15 @@ func (e *encodings) of(c store.Change, o store.Object) runtime.Object {
 	if e.watchers < 2 {
 		return at(c.Revision, o)
 	}
-	slot := &e.slots[c.Revision%remembered]
-	if old := o == c.Old; slot.revision != c.Revision || slot.old != old {
-		slot.revision, slot.old, slot.object = c.Revision, old, &encoded{object: at(c.Revision, o)}
+	slot, old := &e.slots[c.Revision%remembered], o == c.Old
+	if slot.revision == c.Revision && slot.old == old {
+		if known := slot.object.Value(); known != nil {
+			return known
+		}
 	}
-	return slot.object
+	shared := &encoded{object: at(c.Revision, o)}
+	slot.revision, slot.old, slot.object = c.Revision, old, weak.Make(shared)
+	return shared
 }
 
 // at is a private copy of o that bears revision r.

@@ -21,7 +21,14 @@ import (
 // bindings put pods on nodes, for schedulers that are not built in.
 type bindings struct{ pods *resource }
 
-var _ rest.NamedCreater = (*bindings)(nil)
+var (
+	_ rest.NamedCreater                   = (*bindings)(nil)
+	_ rest.SubresourceObjectMetaPreserver = (*bindings)(nil)
+)
+
+// PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate implements rest.SubresourceObjectMetaPreserver: the UID and the
+// version of a binding are those that the pod must have.
+func (*bindings) PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate() bool { return true }
 
 // New implements rest.Storage.
 func (*bindings) New() runtime.Object { return &corev1.Binding{} }

@@ -13,14 +13,20 @@ import (
 func Pod(p *corev1.Pod) {
 	podSpec(&p.Spec)
 	missing(&p.Spec.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
+	if *p.Spec.TerminationGracePeriodSeconds < 0 {
+		shortest := int64(1)
+		p.Spec.TerminationGracePeriodSeconds = &shortest
+	}
 	for c := range containers(&p.Spec) {
 		requestLimits(&c.Resources)
 		if p.Spec.HostNetwork {
 			hostPorts(c.Ports)
 		}
 	}
-	if len(p.Status.PodIPs) > 0 {
-		unset(&p.Status.PodIP, p.Status.PodIPs[0].IP)
+	if s := &p.Status; s.PodIP == "" && len(s.PodIPs) > 0 {
+		s.PodIP = s.PodIPs[0].IP
+	} else if s.PodIP != "" && (len(s.PodIPs) == 0 || s.PodIPs[0].IP != s.PodIP) {
+		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}
 	}
 }
 
@@ -35,7 +41,7 @@ func podSpec(s *corev1.PodSpec) {
 	missing(&s.SecurityContext, corev1.PodSecurityContext{})
 	// The old name of the field is kept beside the new one, for clients that know only one of them.
 	unset(&s.ServiceAccountName, s.DeprecatedServiceAccount)
-	unset(&s.DeprecatedServiceAccount, s.ServiceAccountName)
+	s.DeprecatedServiceAccount = s.ServiceAccountName
 	roundUp(s.Overhead)
 	if s.Resources != nil {
 		roundUp(s.Resources.Limits)

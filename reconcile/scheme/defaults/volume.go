@@ -11,21 +11,26 @@ func volume(v *corev1.Volume) {
 	if v.VolumeSource == (corev1.VolumeSource{}) {
 		v.EmptyDir = &corev1.EmptyDirVolumeSource{}
 	}
-	switch {
-	case v.Secret != nil:
+	if v.Secret != nil {
 		missing(&v.Secret.DefaultMode, corev1.SecretVolumeSourceDefaultMode)
-	case v.ConfigMap != nil:
+	}
+	if v.ConfigMap != nil {
 		missing(&v.ConfigMap.DefaultMode, corev1.ConfigMapVolumeSourceDefaultMode)
-	case v.DownwardAPI != nil:
+	}
+	if v.DownwardAPI != nil {
 		missing(&v.DownwardAPI.DefaultMode, corev1.DownwardAPIVolumeSourceDefaultMode)
 		downward(v.DownwardAPI.Items)
-	case v.Projected != nil:
+	}
+	if v.Projected != nil {
 		projected(v.Projected)
-	case v.HostPath != nil:
+	}
+	if v.HostPath != nil {
 		missing(&v.HostPath.Type, corev1.HostPathUnset)
-	case v.Image != nil:
+	}
+	if v.Image != nil {
 		unset(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
-	case v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil:
+	}
+	if v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil {
 		missing(&v.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
 	}
 	remote(v)
@@ -34,10 +39,11 @@ func volume(v *corev1.Volume) {
 func projected(p *corev1.ProjectedVolumeSource) {
 	missing(&p.DefaultMode, corev1.ProjectedVolumeSourceDefaultMode)
 	for i := range p.Sources {
-		switch s := &p.Sources[i]; {
-		case s.ServiceAccountToken != nil:
+		s := &p.Sources[i]
+		if s.ServiceAccountToken != nil {
 			missing(&s.ServiceAccountToken.ExpirationSeconds, tokenSeconds)
-		case s.DownwardAPI != nil:
+		}
+		if s.DownwardAPI != nil {
 			downward(s.DownwardAPI.Items)
 		}
 	}
@@ -54,19 +60,21 @@ func downward(items []corev1.DownwardAPIVolumeFile) {
 // remote fills in the disks of others. No node mounts them yet, but a template that names them must read as it would
 // elsewhere.
 func remote(v *corev1.Volume) {
-	switch {
-	case v.ISCSI != nil:
+	if v.ISCSI != nil {
 		unset(&v.ISCSI.ISCSIInterface, "default")
-	case v.RBD != nil:
+	}
+	if v.RBD != nil {
 		unset(&v.RBD.RBDPool, "rbd")
 		unset(&v.RBD.RadosUser, "admin")
 		unset(&v.RBD.Keyring, "/etc/ceph/keyring")
-	case v.AzureDisk != nil:
+	}
+	if v.AzureDisk != nil {
 		missing(&v.AzureDisk.CachingMode, corev1.AzureDataDiskCachingReadWrite)
 		missing(&v.AzureDisk.Kind, corev1.AzureSharedBlobDisk)
 		missing(&v.AzureDisk.FSType, "ext4")
 		missing(&v.AzureDisk.ReadOnly, false)
-	case v.ScaleIO != nil:
+	}
+	if v.ScaleIO != nil {
 		unset(&v.ScaleIO.StorageMode, "ThinProvisioned")
 		unset(&v.ScaleIO.FSType, "xfs")
 	}

@@ -3,7 +3,6 @@ package validate
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -182,13 +181,13 @@ func Event(e *corev1.Event) field.ErrorList {
 	errs = append(errs, required(e.ReportingInstance, root("reportingInstance"))...)
 	errs = append(errs, required(e.Action, root("action"))...)
 	errs = append(errs, required(e.Reason, root("reason"))...)
-	if !slices.Contains([]string{corev1.EventTypeNormal, corev1.EventTypeWarning, ""}, e.Type) {
-		errs = append(errs, field.Invalid(root("type"), "", fmt.Sprintf("has invalid value: %v", e.Type)))
-	}
 	for _, t := range []struct {
 		field, text string
 		length      int
-	}{{"message", e.Message, messageLength}, {"reason", e.Reason, reasonLength}, {"action", e.Action, reasonLength}} {
+	}{
+		{"message", e.Message, messageLength}, {"reason", e.Reason, reasonLength}, {"action", e.Action, reasonLength},
+		{"reportingInstance", e.ReportingInstance, reasonLength},
+	} {
 		if len(t.text) > t.length {
 			errs = append(errs, field.Invalid(root(t.field), "", fmt.Sprintf("can have at most %v characters", t.length)))
 		}

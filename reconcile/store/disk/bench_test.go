@@ -134,6 +134,10 @@ func BenchmarkUpdate(b *testing.B) {
 	for _, c := range []struct{ writers, each int }{{1, 1}, {64, 1}, {1, 64}} {
 		b.Run(fmt.Sprintf("writers=%d/objects=%d", c.writers, c.each), func(b *testing.B) {
 			s := benchStore(b, filepath.Join(dir, fmt.Sprint(c.writers, "-", c.each)), objects, object)
+			all := make([]*corev1.ConfigMap, objects)
+			for i := range all {
+				all[i] = object(i)
+			}
 			least := floor(b, dir)
 			var next atomic.Int64
 			var wg sync.WaitGroup
@@ -144,7 +148,8 @@ func BenchmarkUpdate(b *testing.B) {
 					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
 						_, err := s.Update(b.Context(), "", func(tx *store.Tx) error {
 							for i := range c.each {
-								if err := tx.Update(object((int(n)*c.each + i) * 7919)); err != nil {
+								o := *all[(int(n)*c.each+i)*7919%objects]
+								if err := tx.Update(&o); err != nil {
 									return err
 								}
 							}

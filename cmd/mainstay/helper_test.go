@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cgi"
+	"os"
+	"os/exec"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// helperArg as the first argument makes this test program one of the helpers that stories run in their world.
+const helperArg = "-story-helper"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == helperArg {
+		if err := help(os.Args[2], os.Args[3:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func help(verb string, args []string) error {
+	switch verb {
+	case "load":
+		return helpLoad(args[0])
+	case "git":
+		return helpGit(args[0], args[1])
+	}
+	return fmt.Errorf("no such helper: %s", verb)
+}
+
+// helpLoad calls url with two clients, each call on a connection of its own, until it is interrupted. It writes a line for
+// each 50 calls and for each that failed, and a last one with both counts.
+func helpLoad(url string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext}}
+	var calls, failed atomic.Int64
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if err := callOnce(client, url); err != nil {
+					failed.Add(1)
+					fmt.Println(time.Now().Format(time.RFC3339Nano), err)
+				}
+				if n := calls.Add(1); n%50 == 0 {
+					fmt.Println(n, "calls")
+				}
+			}
+		})
+	}
+	wg.Wait()
+	fmt.Printf("%d calls, %d failed\n", calls.Load(), failed.Load())
+	return nil
+}
+
+func callOnce(client *http.Client, url string) error {
+	r, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return err
+	}
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s", r.Status)
+	}
+	return nil
+}
+
+// helpGit serves the repositories below dir with git http-backend.
+func helpGit(dir, addr string) error {
+	git, err := exec.LookPath("git")
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	fmt.Println("serving", l.Addr())
+	return http.Serve(l, &cgi.Handler{Path: git, Args: []string{"http-backend"}, Env: []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1"}})
+}

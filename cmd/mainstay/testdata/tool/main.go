@@ -1,0 +1,112 @@
+// Tool is what the pods of the stories run.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	verb, args := os.Args[1], os.Args[2:]
+	switch verb {
+	case "serve": // answers on a TCP port with its name, and on the same UDP port too
+		serve(args[0])
+	case "crash": // writes something and ends with that exit code
+		fmt.Println("about to crash")
+		code, _ := strconv.Atoi(args[0])
+		os.Exit(code)
+	case "wait": // does nothing until it is told to end
+		wait()
+	case "call": // calls each URL once a second and writes the answer
+		for {
+			for _, url := range args {
+				fmt.Println(url, get(url))
+			}
+			time.Sleep(time.Second)
+		}
+	case "lookup": // resolves each name once a second
+		for {
+			for _, name := range args {
+				addrs, err := net.LookupHost(name)
+				fmt.Println(name, addrs, err)
+			}
+			time.Sleep(time.Second)
+		}
+	case "env": // prints its environment and files, then waits
+		for _, e := range os.Environ() {
+			fmt.Println(e)
+		}
+		for _, path := range args {
+			b, err := os.ReadFile(path)
+			fmt.Println(path, strings.TrimSpace(string(b)), err)
+		}
+		wait()
+	default:
+		fmt.Fprintln(os.Stderr, "unknown verb", verb)
+		os.Exit(2)
+	}
+}
+
+func wait() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGTERM)
+	<-c
+}
+
+func serve(port string) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	name, _ := os.Hostname()
+	go echo(port, name)
+	s := &http.Server{Addr: ":" + port, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, name, r.RemoteAddr)
+	})}
+	go func() {
+		<-ctx.Done()
+		late, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		s.Shutdown(late)
+	}()
+	if err := s.ListenAndServe(); err != http.ErrServerClosed {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+func echo(port, name string) {
+	c, err := net.ListenPacket("udp", ":"+port)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b := make([]byte, 1500)
+	for {
+		_, from, err := c.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		c.WriteTo([]byte(name), from)
+	}
+}
+
+// get returns the status and the beginning of the answer, or what went wrong.
+func get(url string) string {
+	c := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	r, err := c.Get(url)
+	if err != nil {
+		return err.Error()
+	}
+	defer r.Body.Close()
+	b, _ := io.ReadAll(io.LimitReader(r.Body, 100))
+	return r.Status + " " + strings.TrimSpace(string(b))
+}

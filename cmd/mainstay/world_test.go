@@ -1,0 +1,382 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// patienceOfStories is how long something may take to become so in a story.
+const patienceOfStories = 60 * time.Second
+
+// A world is where one story plays.
+type world struct {
+	tools     *tools
+	work      string
+	data      string
+	netns     string
+	node      string
+	up        *daemon
+	loads     map[string]*daemon
+	processes []*daemon
+}
+
+type worldKey struct{}
+
+func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
+
+// verbs are what stories can do beside testscript's own. All that they run, runs in the story's network namespace.
+var verbs = map[string]func(*testscript.TestScript, bool, []string){
+	"up":       cmdUp,
+	"kill9":    cmdKill,
+	"stop":     cmdStop,
+	"in":       cmdIn,
+	"mainstay": cmdMainstay,
+	"kubectl":  cmdKubectl,
+	"until":    cmdUntil,
+	"load":     cmdLoad,
+	"serve":    cmdServe,
+	"push":     cmdPush,
+	"replace":  cmdReplace,
+	"left":     cmdLeft,
+}
+
+// command is a program in the world's namespace.
+func (w *world) command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + w.netns, program}, args...)...)
+	c.Dir = w.work
+	c.Env = append(os.Environ(), w.vars()...)
+	return c
+}
+
+// A daemon is a process that runs while the story goes on.
+type daemon struct {
+	cmd  *exec.Cmd
+	out  *watched
+	done chan struct{}
+	err  error
+}
+
+// start runs a program in the background, in a session of its own.
+func (w *world) start(program string, args ...string) (*daemon, error) {
+	d := &daemon{cmd: w.command(context.Background(), program, args...), out: &watched{changed: make(chan struct{})}, done: make(chan struct{})}
+	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if err := d.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		d.err = d.cmd.Wait()
+		close(d.done)
+	}()
+	w.processes = append(w.processes, d)
+	return d, nil
+}
+
+// signal sends a signal and waits for the end.
+func (d *daemon) signal(s os.Signal) error {
+	if err := d.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-d.done:
+		return nil
+	case <-time.After(30 * time.Second):
+		return fmt.Errorf("%v does not end", d.cmd.Args)
+	}
+}
+
+func (d *daemon) stop() { d.signal(syscall.SIGKILL) }
+
+// awaitLine waits until the daemon has written something that matches.
+func (d *daemon) awaitLine(re *regexp.Regexp) error {
+	deadline := time.After(patienceOfStories)
+	for {
+		text, changed := d.out.text()
+		if re.MatchString(text) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-d.done:
+			return fmt.Errorf("%v ended (%v):\n%s", d.cmd.Args, d.err, text)
+		case <-deadline:
+			return fmt.Errorf("%v never wrote %q:\n%s", d.cmd.Args, re, text)
+		}
+	}
+}
+
+// up [FLAG...] starts Mainstay, waits until it is ready, and loads the images.
+func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	first := w.up == nil
+	d, err := w.start(w.tools.mainstay, append([]string{"--data", w.data, "up", "--node", w.node, "--log-level", "info"}, args...)...)
+	ts.Check(err)
+	w.up = d
+	err = d.awaitLine(regexp.MustCompile(`(?m)^ready in`))
+	if neg {
+		if err == nil {
+			ts.Fatalf("it came up")
+		}
+		return
+	}
+	ts.Check(err)
+	if first {
+		ts.Check(ts.Exec("nsenter", append([]string{"--net=" + w.netns, w.tools.mainstay, "--data", w.data, "image", "load"}, w.tools.images...)...))
+	}
+}
+
+// kill9 kills the daemon.
+func cmdKill(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(worldOf(ts).up.signal(syscall.SIGKILL))
+}
+
+// stop ends the daemon as ^C does.
+func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
+	d := worldOf(ts).up
+	ts.Check(d.signal(os.Interrupt))
+	text, _ := d.out.text()
+	if d.err != nil || !strings.Contains(text, "stopped;") {
+		ts.Fatalf("mainstay up ended with %v:\n%s", d.err, text)
+	}
+	fmt.Fprint(ts.Stdout(), text)
+}
+
+// in PROGRAM ARG... runs a program; its output can be looked at.
+func cmdIn(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec("nsenter", append([]string{"--net=" + worldOf(ts).netns}, args...)...)
+	judge(ts, neg, args, err)
+}
+
+func judge(ts *testscript.TestScript, neg bool, args []string, err error) {
+	if neg && err == nil {
+		ts.Fatalf("%v went well", args)
+	}
+	if !neg && err != nil {
+		ts.Fatalf("%v: %v", args, err)
+	}
+}
+
+// mainstay ARG... is the real program.
+func cmdMainstay(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	cmdIn(ts, neg, append([]string{w.tools.mainstay, "--data", w.data}, args...))
+}
+
+// kubectl ARG... is the kubectl that is built in.
+func cmdKubectl(ts *testscript.TestScript, neg bool, args []string) {
+	cmdMainstay(ts, neg, append([]string{"kubectl"}, args...))
+}
+
+// until REGEXP PROGRAM ARG... runs a program, or one of the verbs mainstay and kubectl, until its output matches; ! until
+// until it does not. It may fail meanwhile.
+func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	re, err := regexp.Compile("(?ms)" + args[0])
+	ts.Check(err)
+	args = args[1:]
+	switch args[0] {
+	case "kubectl":
+		args = append([]string{w.tools.mainstay, "--data", w.data}, args...)
+	case "mainstay":
+		args = append([]string{w.tools.mainstay, "--data", w.data}, args[1:]...)
+	}
+	deadline := time.Now().Add(patienceOfStories)
+	for {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		c := w.command(ctx, args[0], args[1:]...)
+		c.Dir = ts.MkAbs(".")
+		out, err := c.CombinedOutput()
+		cancel()
+		if (err == nil && re.Match(out)) != neg {
+			return
+		}
+		if time.Now().After(deadline) {
+			log, _ := w.up.out.text()
+			ts.Fatalf("until %q: %v still says\n%s(%v)\nthe daemon says\n%s", re, args, out, err, log[max(len(log)-4000, 0):])
+		}
+		time.Sleep(50 * time.Millisecond) // between questions, not in place of an answer
+	}
+}
+
+// load start NAME URL calls a service without a pause, from a process of its own; load end NAME ends that, and fails if any
+// call did. load some NAME waits until it has made some calls.
+func cmdLoad(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if w.loads == nil {
+		w.loads = map[string]*daemon{}
+	}
+	switch args[0] {
+	case "start":
+		d, err := w.startHelper("load", args[2:]...)
+		ts.Check(err)
+		w.loads[args[1]] = d
+		ts.Check(d.awaitLine(regexp.MustCompile(`(?m)^50 calls`)))
+	case "some":
+		d := w.loads[args[1]]
+		text, _ := d.out.text()
+		n := strings.Count(text, "\n")
+		ts.Check(d.awaitLine(regexp.MustCompile(fmt.Sprintf(`(?s)(.*\n){%d}`, n+3))))
+	case "end":
+		d := w.loads[args[1]]
+		delete(w.loads, args[1])
+		ts.Check(d.signal(os.Interrupt))
+		text, _ := d.out.text()
+		lines := strings.Split(strings.TrimSpace(text), "\n")
+		ts.Logf("load %s: %s", args[1], lines[len(lines)-1])
+		if failed := !strings.HasSuffix(text, " calls, 0 failed\n"); failed != neg {
+			ts.Fatalf("load %s:\n%s", args[1], text)
+		}
+	default:
+		ts.Fatalf("load start, some or end")
+	}
+}
+
+func (w *world) stopLoads() {
+	for _, d := range w.loads {
+		d.stop()
+	}
+}
+
+// serve git DIR ADDR serves the repositories below DIR over HTTP with git http-backend.
+func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
+	d, err := worldOf(ts).startHelper(args[0], ts.MkAbs(args[1]), args[2])
+	ts.Check(err)
+	ts.Check(d.awaitLine(regexp.MustCompile(`(?m)^serving`)))
+}
+
+// startHelper runs this test program in the world, as one of its helpers.
+func (w *world) startHelper(verb string, args ...string) (*daemon, error) {
+	return w.start(w.tools.helper, append([]string{helperArg, verb}, args...)...)
+}
+
+// push [ARG...] commits all that is in the folder and pushes it; what the push says can be looked at.
+func cmdPush(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(ts.Exec("git", "add", "-A"))
+	ts.Check(ts.Exec("git", "commit", "-q", "--allow-empty", "-m", "a change"))
+	cmdIn(ts, neg, append(append([]string{"git", "push"}, args...), "mainstay", "main"))
+}
+
+// replace OLD NEW FILE replaces all of OLD, of which there must be some.
+func cmdReplace(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[2])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	if !bytes.Contains(b, []byte(args[0])) {
+		ts.Fatalf("%s has no %q", args[2], args[0])
+	}
+	ts.Check(os.WriteFile(path, bytes.ReplaceAll(b, []byte(args[0]), []byte(args[1])), 0o644))
+}
+
+// left fails if anything of the node is left on the machine: processes, mounts, cgroups, devices, routes, rules, files.
+func cmdLeft(ts *testscript.TestScript, neg bool, _ []string) {
+	w := worldOf(ts)
+	found := w.left(ts)
+	if len(found) > 0 != neg {
+		ts.Fatalf("left on the machine:\n%s", strings.Join(found, "\n"))
+	}
+}
+
+func (w *world) left(ts *testscript.TestScript) []string {
+	var found []string
+	run := place{w.data}.run()
+	if _, err := os.Stat(run); !errors.Is(err, fs.ErrNotExist) {
+		found = append(found, run)
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	ts.Check(err)
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, run+"/") || strings.Contains(line, w.data+"/") {
+			found = append(found, "mount "+line)
+		}
+	}
+	filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && d.Name() == "mainstay-"+w.node {
+			found = append(found, path)
+			return filepath.SkipDir
+		}
+		return nil
+	})
+	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	ts.Check(err)
+	for _, p := range procs {
+		b, _ := os.ReadFile(p)
+		if strings.Contains(string(b), run) || strings.Contains(string(b), w.data+"/") {
+			found = append(found, p+" "+strings.ReplaceAll(string(b), "\x00", " "))
+		}
+	}
+	for _, args := range [][]string{{"ip", "-o", "link"}, {"ip", "route", "show", "table", "all"}, {"nft", "list", "tables"}} {
+		out, err := w.command(context.Background(), args[0], args[1:]...).CombinedOutput()
+		ts.Check(err)
+		for line := range strings.Lines(string(out)) {
+			if !regexp.MustCompile(`\blo\b|^(local|broadcast) |dev lo|^ff00|^fe80|^multicast`).MatchString(line) {
+				found = append(found, strings.Join(args, " ")+": "+line)
+			}
+		}
+	}
+	return found
+}
+
+// makeNamespace makes a network namespace with its loopback up, kept by a mount at path.
+func makeNamespace(path string) error {
+	if err := os.WriteFile(path, nil, 0o444); err != nil {
+		return err
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		done <- func() error {
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			lo, err := netlink.LinkByName("lo")
+			if err != nil {
+				return err
+			}
+			if err := netlink.LinkSetUp(lo); err != nil {
+				return err
+			}
+			return unix.Mount(fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid()), path, "", unix.MS_BIND, "")
+		}()
+	}()
+	return <-done
+}
+
+func removeNamespace(path string) error { return unix.Unmount(path, unix.MNT_DETACH) }
+
+// watched is what a process has written so far.
+type watched struct {
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	changed chan struct{} // closed at the next write
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.changed)
+	w.changed = make(chan struct{})
+	return w.buf.Write(p)
+}
+
+// text is all of it, and a channel that is closed when there is more.
+func (w *watched) text() (string, <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buf.String(), w.changed
+}
