@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -36,6 +40,10 @@ func help(verb string, args []string) error {
 		return helpLoad(args[0])
 	case "git":
 		return helpGit(args[0], args[1])
+	case "hook":
+		return helpHook(args[0], args[1])
+	case "call":
+		return helpCall(args[0])
 	}
 	return fmt.Errorf("no such helper: %s", verb)
 }
@@ -64,6 +72,39 @@ func helpLoad(url string) error {
 	wg.Wait()
 	fmt.Printf("%d calls, %d failed\n", calls.Load(), failed.Load())
 	return nil
+}
+
+// helpHook sends what a forge sends after a push.
+func helpHook(source, secret string) error {
+	body := []byte(`{"ref":"refs/heads/main"}`)
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write(body)
+	req, err := http.NewRequest(http.MethodPost, "http://127.0.0.1:7420/hooks/"+source, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	r, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusAccepted {
+		return fmt.Errorf("%s", r.Status)
+	}
+	return nil
+}
+
+// helpCall makes one call, and writes the answer.
+func helpCall(url string) error {
+	client := &http.Client{Timeout: 5 * time.Second}
+	r, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	_, err = io.Copy(os.Stdout, r.Body)
+	return err
 }
 
 func callOnce(client *http.Client, url string) error {

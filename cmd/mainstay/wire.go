@@ -222,6 +222,7 @@ func (h *house) serveGit() error {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug)}
 	h.endpoints.Git = "http://" + l.Addr().String()
 	h.runner(func(ctx context.Context) error { return serveHTTP(ctx, server, l) })
+	h.runner(pushes.Run)
 	h.closer(l.Close)
 	return nil
 }

@@ -49,6 +49,8 @@ var verbs = map[string]func(*testscript.TestScript, bool, []string){
 	"mainstay": cmdMainstay,
 	"kubectl":  cmdKubectl,
 	"until":    cmdUntil,
+	"call":     cmdCall,
+	"hook":     cmdHook,
 	"load":     cmdLoad,
 	"serve":    cmdServe,
 	"push":     cmdPush,
@@ -183,7 +185,17 @@ func cmdKubectl(ts *testscript.TestScript, neg bool, args []string) {
 	cmdMainstay(ts, neg, append([]string{"kubectl"}, args...))
 }
 
-// until REGEXP PROGRAM ARG... runs a program, or one of the verbs mainstay and kubectl, until its output matches; ! until
+// call URL makes one request; the answer can be looked at.
+func cmdCall(ts *testscript.TestScript, neg bool, args []string) {
+	cmdIn(ts, neg, append([]string{worldOf(ts).tools.helper, helperArg, "call"}, args...))
+}
+
+// hook SOURCE SECRET sends a signed webhook for a source.
+func cmdHook(ts *testscript.TestScript, neg bool, args []string) {
+	cmdIn(ts, neg, append([]string{worldOf(ts).tools.helper, helperArg, "hook"}, args...))
+}
+
+// until REGEXP PROGRAM ARG... runs a program, or one of the verbs mainstay, kubectl and call, until its output matches; ! until
 // until it does not. It may fail meanwhile.
 func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
@@ -195,6 +207,8 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 		args = append([]string{w.tools.mainstay, "--data", w.data}, args...)
 	case "mainstay":
 		args = append([]string{w.tools.mainstay, "--data", w.data}, args[1:]...)
+	case "call":
+		args = append([]string{w.tools.helper, helperArg}, args...)
 	}
 	deadline := time.Now().Add(patienceOfStories)
 	for {

@@ -271,6 +271,9 @@ func (a *Agent) removeSandbox(ctx context.Context, w *worker) error {
 	if err := a.cfg.Runtime.RemoveSandbox(ctx, w.uid); err != nil {
 		return err
 	}
+	for _, done := range w.copying { // which would make the pod's folder anew
+		await(ctx, done)
+	}
 	w.seen.Stops, w.seen.Messages, w.copying = nil, nil, nil
 	return nil
 }

@@ -303,13 +303,21 @@ func (n *node) get(name string) *corev1.Pod {
 	return p
 }
 
-// delete asks for the end of a pod, as the API does.
+// delete asks for the end of a pod, as the API does: whatever the agent writes meanwhile.
 func (n *node) delete(name string, grace int64) {
 	n.t.Helper()
-	p := n.get(name).DeepCopy()
 	at := metav1.NewTime(n.fake.Now().Add(time.Duration(grace) * time.Second))
-	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &at, &grace
-	n.put(p)
+	if _, err := n.store.Update(context.Background(), "test", func(tx *store.Tx) error {
+		p, ok := store.Get[*corev1.Pod](tx.Snapshot, "hello", name)
+		if !ok {
+			return fmt.Errorf("pod %s: %w", name, store.ErrNotFound)
+		}
+		p = p.DeepCopy()
+		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &at, &grace
+		return tx.Update(p)
+	}); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // drop removes a pod from the store at once.

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	goruntime "runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -45,6 +47,24 @@ func TestAPodRunsAndEnds(t *testing.T) {
 		}
 		if all, _ := n.net.Attached(t.Context()); len(all) > 0 {
 			t.Errorf("addresses left over: %v", all)
+		}
+	})
+}
+
+func TestNothingIsLeftOfPodsThatGoAsSoonAsTheyCome(t *testing.T) {
+	story(t, func(n *node, _ *Agent) {
+		for i := range 100 {
+			name := fmt.Sprint("web-", i)
+			n.pod(name, `{containers: [{name: a, args: [print, hello, wait]}, {name: b}]}`)
+			for range i % 7 {
+				goruntime.Gosched()
+			}
+			n.delete(name, int64(i%2))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if files, _ := n.volumes.List(); len(files) > 0 || n.fake.String() != "" {
+			t.Errorf("left over: %v %s", files, n.fake)
 		}
 	})
 }

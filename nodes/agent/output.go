@@ -67,6 +67,11 @@ func (a *Agent) awaitOutput(ctx context.Context, w *worker, id runtime.ID) {
 	if done == nil || c == nil || c.State != runtime.Exited {
 		return
 	}
+	await(ctx, done)
+}
+
+// await waits for the end of something that is about to end, but not for ever.
+func await(ctx context.Context, done <-chan struct{}) {
 	timer := time.NewTimer(outputPatience)
 	defer timer.Stop()
 	select {

@@ -57,6 +57,10 @@ func newReal(t testing.TB) *real {
 		if err := server.Stop(ctx); err != nil {
 			t.Error(err)
 		}
+		if t.Failed() {
+			text, _ := os.ReadFile(filepath.Join(server.DataDir, "containerd.log"))
+			t.Logf("containerd said:\n%s", text)
+		}
 	})
 	ok(server.Ensure())
 	client, err := containerd.Connect(ctx, server.Socket(), "test")

@@ -22,7 +22,7 @@ func (c *conns) changed(conn net.Conn, state http.ConnState) {
 	case http.StateClosed, http.StateHijacked:
 		delete(c.open, conn)
 		return
-	case http.StateIdle:
+	case http.StateNew, http.StateIdle:
 		if c.draining {
 			_ = conn.Close()
 		}
