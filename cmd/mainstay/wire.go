@@ -17,11 +17,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mainstay-gitops/mainstay/gitsource/receive"
 	"github.com/mainstay-gitops/mainstay/gitsource/repo"
 	"github.com/mainstay-gitops/mainstay/gitsource/trigger"
+	"github.com/mainstay-gitops/mainstay/nodes/agent"
 	"github.com/mainstay-gitops/mainstay/nodes/pod"
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
 	"github.com/mainstay-gitops/mainstay/reconcile/api"
@@ -59,6 +61,7 @@ type house struct {
 type controlPlane struct {
 	scheme    *scheme.Scheme
 	store     *store.Memory
+	backend   *disk.Backend
 	applier   *apply.Applier
 	carrier   *control.Carrier
 	hosted    *repo.Hosted
@@ -98,12 +101,13 @@ func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) 
 	for _, k := range s.Stored() {
 		h.objects += s.Len(k)
 	}
-	if err := n.open(ctx, h.control.store, h.nodeRange, newNodeWriter(h.control)); err != nil {
+	if err := n.open(ctx, h.control.store, h.nodeRange, &agent.Local{Store: h.control.store, UID: h.control.uid, Now: time.Now}); err != nil {
 		return h, err
 	}
 	if err := h.serve(ctx); err != nil {
 		return h, err
 	}
+	h.runner(h.control.backend.Run)
 	h.controllers()
 	n.runners(h.runner)
 	return h, firstSource(ctx, h.control.store, h.control, o)
@@ -122,12 +126,11 @@ func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
 	if c.authority, err = access.LoadAuthority(o.under("pki"), time.Now()); err != nil {
 		return nil, err
 	}
-	backend, err := disk.Open(o.under("store"), c.scheme.Codec(), disk.Options{AcceptLoss: o.acceptLoss, Log: log})
-	if err != nil {
+	if c.backend, err = disk.Open(o.under("store"), c.scheme.Codec(), disk.Options{AcceptLoss: o.acceptLoss, Log: log}); err != nil {
 		return nil, err
 	}
-	if c.store, err = store.Open(backend, c.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}}); err != nil {
-		return nil, errors.Join(err, backend.Close())
+	if c.store, err = store.Open(c.backend, c.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}}); err != nil {
+		return nil, errors.Join(err, c.backend.Close())
 	}
 	if c.hosted, err = repo.OpenHosted(o.under("repositories")); err != nil {
 		return nil, errors.Join(err, c.store.Close())
@@ -286,6 +289,18 @@ func (h *house) run(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+var nodeKind = schema.GroupKind{Kind: "Node"}
+
+// nodeReady tells whether a node says that it is ready.
+func nodeReady(n *corev1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
 }
 
 // awaitReady returns when this node is ready; false if ctx ended before.

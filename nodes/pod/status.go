@@ -95,17 +95,11 @@ func (v *view) anyRunning() bool {
 	return false
 }
 
-// owned are the conditions that this machine decides about, in the order in which they are shown.
-var owned = [...]corev1.PodConditionType{
-	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady,
-}
-
 // Owned tells whether a pod's condition of that type is decided here; all others belong to somebody else.
 func Owned(t corev1.PodConditionType) bool {
-	for _, o := range owned {
-		if o == t {
-			return true
-		}
+	switch t {
+	case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady:
+		return true
 	}
 	return false
 }
@@ -119,7 +113,7 @@ func Merge(status, live corev1.PodStatus) corev1.PodStatus {
 
 // mergeConditions is our conditions of ours, then those of theirs that are not ours to decide.
 func mergeConditions(ours, theirs []corev1.PodCondition) []corev1.PodCondition {
-	all := make([]corev1.PodCondition, 0, len(owned)+len(theirs))
+	all := make([]corev1.PodCondition, 0, len(ours)+len(theirs))
 	for _, c := range ours {
 		if Owned(c.Type) {
 			all = append(all, c)
@@ -135,10 +129,12 @@ func mergeConditions(ours, theirs []corev1.PodCondition) []corev1.PodCondition {
 
 // conditions are those that this machine decides about. Each keeps its time while it stays the same.
 func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
-	cs := []corev1.PodCondition{v.connected(s), v.initializedCondition(s), {}, v.containersReady(s)}
-	cs[2] = v.ready(cs[3])
+	containers := v.containersReady(s)
+	cs := []corev1.PodCondition{
+		of(corev1.PodReadyToStartContainers, v.connected(s)), of(corev1.PodInitialized, v.initializedCondition(s)),
+		of(corev1.PodReady, v.ready(containers)), of(corev1.ContainersReady, containers),
+	}
 	for i := range cs {
-		cs[i].Type = owned[i]
 		cs[i].ObservedGeneration = v.want.Generation
 		cs[i].LastTransitionTime = when(v.now)
 		for _, old := range v.prev.Conditions {
@@ -148,6 +144,11 @@ func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 		}
 	}
 	return cs
+}
+
+func of(t corev1.PodConditionType, c corev1.PodCondition) corev1.PodCondition {
+	c.Type = t
+	return c
 }
 
 func isTrue() corev1.PodCondition { return corev1.PodCondition{Status: corev1.ConditionTrue} }

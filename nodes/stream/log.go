@@ -26,6 +26,8 @@ type Logs struct {
 	size  int64 // at which a file is rotated
 	files int   // kept of each run of a container
 
+	chunks sync.Pool // of *[largeChunk]byte
+
 	mu   sync.Mutex
 	open map[string]*log // being written, by path
 }
@@ -38,7 +40,10 @@ func New(size int64, files int) *Logs {
 	if files <= 0 {
 		files = 5
 	}
-	return &Logs{size: size, files: files, open: map[string]*log{}}
+	return &Logs{
+		size: size, files: files, open: map[string]*log{},
+		chunks: sync.Pool{New: func() any { return new([largeChunk]byte) }},
+	}
 }
 
 // Copy writes what a container writes to the log at path, until both streams end. Either may be nil. It closes them.
@@ -55,10 +60,10 @@ func (l *Logs) Copy(path string, stdout, stderr io.ReadCloser) error {
 	var wg sync.WaitGroup
 	var errOut, errErr error
 	if stderr != nil {
-		wg.Go(func() { errErr = g.copy("stderr", stderr) })
+		wg.Go(func() { errErr = g.copy("stderr", stderr, &l.chunks) })
 	}
 	if stdout != nil {
-		errOut = g.copy("stdout", stdout)
+		errOut = g.copy("stdout", stdout, &l.chunks)
 	}
 	wg.Wait()
 
@@ -138,10 +143,8 @@ const (
 	largeChunk = 64 << 10
 )
 
-var chunks = sync.Pool{New: func() any { return new([largeChunk]byte) }}
-
 // copy writes what r gives. It reads by small chunks until one is full: then there is more.
-func (g *log) copy(stream string, r io.Reader) error {
+func (g *log) copy(stream string, r io.Reader, chunks *sync.Pool) error {
 	small := make([]byte, smallChunk)
 	var large *[largeChunk]byte
 	defer func() {

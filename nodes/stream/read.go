@@ -22,9 +22,6 @@ type Options struct {
 	Stream     string // stdout or stderr; empty: both
 }
 
-// All is the whole of a log.
-var All = Options{Tail: -1}
-
 // Read gives out the log at path. fs.ErrNotExist: there is none. The Reader ends with ctx.
 func (l *Logs) Read(ctx context.Context, path string, o Options) (*Reader, error) {
 	l.mu.Lock()

@@ -19,6 +19,9 @@ import (
 
 var at = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 
+// everything is the whole of a log.
+var everything = Options{Tail: -1}
+
 // writeLog writes a log file as it stands on disk: a line for each record.
 func writeLog(t *testing.T, path string, records ...string) {
 	t.Helper()
@@ -68,7 +71,7 @@ func TestALogIsGivenOutAsItIsAskedFor(t *testing.T) {
 		opts Options
 		want string
 	}{
-		{"all of it", All, "one\ntwo\nthr2.5\nee\nfour\n"},
+		{"all of it", everything, "one\ntwo\nthr2.5\nee\nfour\n"},
 		{"with times", Options{Tail: 1, Timestamps: true}, when + "10.000000006Z four\n"},
 		{"a line in parts has one time", Options{Tail: -1, Timestamps: true, Stream: "stdout"},
 			when + "05.000000006Z one\n" + when + "07.000000006Z three\n" + when + "10.000000006Z four\n"},
@@ -90,7 +93,7 @@ func TestALogIsGivenOutAsItIsAskedFor(t *testing.T) {
 }
 
 func TestALogThatIsNotThere(t *testing.T) {
-	if _, err := New(0, 0).Read(t.Context(), filepath.Join(t.TempDir(), "0.log"), All); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := New(0, 0).Read(t.Context(), filepath.Join(t.TempDir(), "0.log"), everything); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -100,7 +103,7 @@ func TestWhatMakesNoSenseInALogIsPassedOver(t *testing.T) {
 	if err := os.WriteFile(path, []byte("\nx\n2026 stdout\n2026-01-02T03:04:05Z stdout F fine\n2026-01-02T03:04:05Z stdlog F no\nhalf a rec"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := readLog(t, New(0, 0), path, All); got != "fine\n" {
+	if got := readLog(t, New(0, 0), path, everything); got != "fine\n" {
 		t.Errorf("read %q", got)
 	}
 	if got := readLog(t, New(0, 0), path, Options{Tail: 5}); got != "fine\n" {
@@ -144,7 +147,7 @@ func TestALogIsRotatedAndReadAsOne(t *testing.T) {
 	if len(entries) != 4 {
 		t.Errorf("%d files are kept, want 4", len(entries))
 	}
-	got := readLog(t, l, path, All)
+	got := readLog(t, l, path, everything)
 	first := strings.Index(lines(0, 100), got)
 	if first <= 0 || !strings.HasSuffix(got, "line 000099\n") {
 		t.Errorf("read %q", got)
@@ -201,7 +204,7 @@ func TestARotationThatAnEarlierProcessDidNotFinishIsUndone(t *testing.T) {
 		t.Fatal(err)
 	}
 	fill(t, l, path, lines(12, 30), 36)
-	if d := cmp.Diff(lines(0, 30), readLog(t, l, path, All)); d != "" {
+	if d := cmp.Diff(lines(0, 30), readLog(t, l, path, everything)); d != "" {
 		t.Error(d)
 	}
 }
@@ -246,7 +249,7 @@ func TestWhoFollowsALogMissesNothingWhileItIsRotated(t *testing.T) {
 	}
 	ends := []func() string{}
 	for range 3 {
-		ends = append(ends, follow(t, l, path, All))
+		ends = append(ends, follow(t, l, path, everything))
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for rest := text[11:]; len(rest) > 0; {
@@ -261,7 +264,7 @@ func TestWhoFollowsALogMissesNothingWhileItIsRotated(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	if got := readLog(t, l, path, All); got != text {
+	if got := readLog(t, l, path, everything); got != text {
 		t.Errorf("afterwards the log has %d bytes, want %d", len(got), len(text))
 	}
 }
@@ -340,7 +343,7 @@ func FuzzReadingALogNeverFails(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		all := readLog(t, New(0, 0), path, All)
+		all := readLog(t, New(0, 0), path, everything)
 		if end := readLog(t, New(0, 0), path, Options{Tail: tail}); !strings.HasSuffix(all, end) {
 			t.Errorf("the end %q is not one of %q", end, all)
 		}
@@ -368,7 +371,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		r, err := l.Read(b.Context(), path, All)
+		r, err := l.Read(b.Context(), path, everything)
 		if err != nil {
 			b.Fatal(err)
 		}

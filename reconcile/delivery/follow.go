@@ -87,7 +87,7 @@ func (d *Delivery) secretChanged(s *store.Snapshot, secret *corev1.Secret) {
 }
 
 // inside are the writers that write only what they own: no drift comes from them, unless they delete.
-var inside = map[string]bool{"controllers": true, "scheduler": true, "node": true}
+var inside = map[string]bool{"controllers": true, "scheduler": true}
 
 // drifted tells whether a change may have made an object other than Git has it. What is written for Git is as Git has it,
 // also what it deletes; a status is nobody's manifest.
