@@ -37,7 +37,8 @@ type File struct {
 // Invalid says that a commit cannot be applied, with all that is wrong in what has changed.
 type Invalid struct {
 	Errors    decode.Errors
-	Manifests int // files that were looked at
+	Manifests int    // files that were looked at
+	Decoded   Change // what of the change is not wrong so far: for who looks for more
 }
 
 // Error has a first line that sums up, and a line for each error.
@@ -107,7 +108,7 @@ func (s *Source) Read(ctx context.Context, c Commit, path string) ([]decode.Docu
 	l := load{Source: s, ctx: ctx, rd: rd}
 	r, err := l.file(rd, job{path, e.Hash})
 	if err == nil && len(r.Errors) > 0 {
-		err = &Invalid{r.Errors, 1}
+		err = &Invalid{Errors: r.Errors, Manifests: 1}
 	}
 	return r.Documents, err
 }
@@ -156,7 +157,7 @@ func (l load) between(from, to Commit) (Change, error) {
 	}
 	after, twice := before.with(change.Files, change.Gone, l.spec.Kinds, l.spec.Namespace)
 	if errs = append(errs, twice...).Sort(); len(errs) > 0 {
-		return Change{}, &Invalid{errs, looked}
+		return Change{}, &Invalid{errs, looked, change}
 	}
 	l.remember(newer.Tree, after)
 	change.Manifests = after.files.Len()

@@ -101,7 +101,7 @@ func (d Pushes) check(ctx context.Context, p *receive.Push, u pushed, progress i
 	d.seed(f, u.source, from)
 	change, err := f.source.LoadFrom(ctx, open, from, commit)
 	if err != nil {
-		return err
+		return d.allThatIsWrong(open, u.source, err)
 	}
 	plan, err := d.Applier.Prepare(d.Store.Snapshot(), d.request(open, u.source, change, nil, slices.Contains(p.Options, optionPrune)))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/mainstay-gitops/mainstay/gitsource"
@@ -95,7 +96,26 @@ func (d *Delivery) load(ctx context.Context, f *followed, g *v1alpha1.GitSource,
 	}
 	d.seed(f, g, from)
 	change, err := f.source.Load(ctx, from, commit)
-	return &prepared{change: change, from: from}, err
+	if err != nil {
+		return nil, d.allThatIsWrong(f.source.Reader, g, err)
+	}
+	return &prepared{change: change, from: from}, nil
+}
+
+// allThatIsWrong adds to an error about documents that cannot be decoded what is wrong with the others, so that all is said
+// at once.
+func (d *Delivery) allThatIsWrong(open gitsource.Opener, g *v1alpha1.GitSource, err error) error {
+	invalid, ok := errors.AsType[*gitsource.Invalid](err)
+	if !ok {
+		return err
+	}
+	_, more := d.Applier.Prepare(d.Store.Snapshot(), d.request(open, g, invalid.Decoded, nil, true))
+	refusal, ok := errors.AsType[*apply.Refusal](more)
+	if !ok {
+		return err
+	}
+	errs := append(slices.Clone(invalid.Errors), refusal.Errors...)
+	return &gitsource.Invalid{Errors: errs.Sort(), Manifests: invalid.Manifests, Decoded: invalid.Decoded}
 }
 
 // seed tells a source that was just opened what its applied commit has brought: so it need not be read again.

@@ -29,13 +29,16 @@ func (System) Owns() []control.Owned {
 }
 
 func (System) Watches() []control.Watch {
-	one := func(s *store.Snapshot, c store.Change) []store.Key {
-		if c.Object().GetName() != apiService && c.New != nil {
-			return nil
-		}
+	all := func(*store.Snapshot, store.Change) []store.Key {
 		return []store.Key{{Kind: namespaceKind, Name: metav1.NamespaceDefault}}
 	}
-	return []control.Watch{{Kind: namespaceKind, Keys: one}, {Kind: serviceKind, Keys: one}, {Kind: sliceKind, Keys: one}}
+	api := func(s *store.Snapshot, c store.Change) []store.Key {
+		if o := c.Object(); o.GetNamespace() != metav1.NamespaceDefault || o.GetName() != apiService {
+			return nil
+		}
+		return all(s, c)
+	}
+	return []control.Watch{{Kind: namespaceKind, Keys: all}, {Kind: serviceKind, Keys: api}, {Kind: sliceKind, Keys: api}}
 }
 
 const apiService = "kubernetes"

@@ -133,8 +133,8 @@ func Bare(t testing.TB, root, name string) string {
 func Backend(t testing.TB, root string) http.Handler {
 	t.Helper()
 	return &cgi.Handler{
-		Path: filepath.Join(Git(t, root, "--exec-path"), "git-http-backend"),
-		Env:  append(Env(root), "GIT_PROJECT_ROOT="+root, "GIT_HTTP_EXPORT_ALL=1"),
+		Path:   filepath.Join(Git(t, root, "--exec-path"), "git-http-backend"),
+		Env:    append(Env(root), "GIT_PROJECT_ROOT="+root, "GIT_HTTP_EXPORT_ALL=1"),
 		Stderr: io.Discard,
 		Logger: log.New(io.Discard, "", 0),
 	}

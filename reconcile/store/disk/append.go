@@ -36,6 +36,7 @@ func (b *Backend) Append(ctx context.Context, after store.Revision, ds []store.D
 		return err
 	}
 	b.state = st
+	b.bury(rs)
 	return b.stop(b.acked.write(st.revision))
 }
 
@@ -105,6 +106,7 @@ func encodePart(rs []record, todo []change, codec Codec) error {
 	for i, c := range todo {
 		rs[i].key = c.key
 		if c.New == nil {
+			rs[i].value = objectValue(c.key, c.Revision, nil)
 			continue
 		}
 		data, err := codec.Encode(c.New)

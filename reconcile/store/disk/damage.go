@@ -97,8 +97,8 @@ func (b *Backend) rebuild(t tally, gone []record) error {
 // survey reads every object, and returns also the records that remove what cannot be read.
 func (b *Backend) survey() (t tally, gone []record) {
 	err := b.each(objects, func(key, value []byte) {
-		if _, ok := t.add(record{key, value}, b.codec); !ok {
-			gone = append(gone, record{key: bytes.Clone(key)})
+		if _, err := t.add(record{key, value}, b.codec); err != nil {
+			gone = append(gone, record{bytes.Clone(key), objectValue(key, t.last, nil)})
 		}
 	})
 	if damage, ok := errors.AsType[*Damage](err); ok {

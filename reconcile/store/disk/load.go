@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"runtime"
@@ -31,7 +32,11 @@ func (b *Backend) Load() (store.Revision, iter.Seq2[store.Object, error]) {
 		}
 		if found := l.found.against(st); len(found) > 0 {
 			yield(nil, &Damage{Dir: b.dir, Found: found})
+			return
 		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.gone = append(b.gone, l.found.gone...)
 	}
 }
 
@@ -97,6 +102,7 @@ func (l *loader) add(t tally) {
 	defer l.mu.Unlock()
 	l.found.sum += t.sum
 	l.found.spoilt = append(l.found.spoilt, t.spoilt...)
+	l.found.gone = append(l.found.gone, t.gone...)
 }
 
 // readAll copies the objects into batches: what Badger hands out is good only for a moment.
@@ -160,7 +166,7 @@ func (x *batch) add(key, value []byte) {
 
 func (x *batch) decode(codec Codec) (t tally) {
 	for _, r := range x.records {
-		if o, ok := t.add(r, codec); ok {
+		if o, err := t.add(r, codec); err == nil && o != nil {
 			x.objects = append(x.objects, o)
 		}
 	}
@@ -172,34 +178,39 @@ type tally struct {
 	sum    uint64
 	last   store.Revision // the highest
 	spoilt []string       // what cannot be read, a line each
+	gone   [][]byte       // keys of objects that are gone
 }
 
-// check counts the object in r, and returns its revision and what is encoded.
+// check counts the object in r, and returns its revision and what is encoded: nothing if it is gone.
 func (t *tally) check(r record) (store.Revision, []byte, error) {
 	revision, data, err := parseValue(r.key, r.value)
 	if err != nil {
 		t.spoil(r, err)
 		return 0, nil, err
 	}
-	t.sum += fingerprint(r.key, revision)
 	t.last = max(t.last, revision)
+	if len(data) == 0 {
+		t.gone = append(t.gone, bytes.Clone(r.key))
+		return revision, nil, nil
+	}
+	t.sum += fingerprint(r.key, revision)
 	return revision, data, nil
 }
 
-// add counts and decodes the object in r.
-func (t *tally) add(r record, codec Codec) (store.Object, bool) {
+// add counts and decodes the object in r: nil if it is gone. What it cannot read it notes and returns errSpoilt.
+func (t *tally) add(r record, codec Codec) (store.Object, error) {
 	revision, data, err := t.check(r)
-	if err != nil {
-		return nil, false
+	if err != nil || len(data) == 0 {
+		return nil, err
 	}
 	o, err := codec.Decode(data)
 	if err != nil {
 		t.sum -= fingerprint(r.key, revision)
 		t.spoil(r, err)
-		return nil, false
+		return nil, errSpoilt
 	}
 	o.SetResourceVersion(revision.String())
-	return o, true
+	return o, nil
 }
 
 func (t *tally) spoil(r record, err error) {

@@ -85,7 +85,7 @@ func (b *Backend) redo() error {
 	}
 	var stream []byte
 	n := 0
-	first, after := pieceKey(c.after.revision, 0), pieceKey(c.after.revision+1, 0)
+	first, after := pieceKey(c.after.revision, 0), pieceKey(c.after.revision, c.pieces)
 	err = b.each(pieces, func(key, value []byte) {
 		if bytes.Compare(key, first) >= 0 && bytes.Compare(key, after) < 0 {
 			stream = append(stream, value...)

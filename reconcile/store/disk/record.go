@@ -63,7 +63,7 @@ func checksum(key, value []byte) uint32 {
 // overhead is what an object's value is longer than the encoded object.
 const overhead = 8 + 4
 
-// objectValue is the value of an object.
+// objectValue is the value of an object; of one that is gone, if nothing is encoded.
 func objectValue(key []byte, r store.Revision, encoded []byte) []byte {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, overhead+len(encoded)), uint64(r))
 	return seal(key, append(b, encoded...))

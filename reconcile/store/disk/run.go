@@ -49,7 +49,7 @@ func (b *Backend) settle(ctx context.Context) error {
 	if err := b.within(b.opts.Deadline, "sync", b.acked.sync); err != nil {
 		return b.stop(err)
 	}
-	return b.collect(ctx)
+	return errors.Join(b.purge(ctx), b.collect(ctx))
 }
 
 // collect removes files of values that are mostly replaced.

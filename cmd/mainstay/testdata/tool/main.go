@@ -42,6 +42,21 @@ func main() {
 			}
 			time.Sleep(time.Second)
 		}
+	case "write": // writes a file, then waits
+		if err := os.WriteFile(args[0], []byte(strings.Join(args[1:], " ")), 0o644); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		wait()
+	case "await": // waits for files and prints them, then waits
+		for _, path := range args {
+			b, err := os.ReadFile(path)
+			for ; err != nil; b, err = os.ReadFile(path) {
+				time.Sleep(50 * time.Millisecond)
+			}
+			fmt.Println(path, strings.TrimSpace(string(b)), err)
+		}
+		wait()
 	case "env": // prints its environment and files, then waits
 		for _, e := range os.Environ() {
 			fmt.Println(e)

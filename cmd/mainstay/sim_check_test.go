@@ -1,0 +1,476 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/mainstay-gitops/mainstay/dataplane/service"
+	"github.com/mainstay-gitops/mainstay/dataplane/target"
+	"github.com/mainstay-gitops/mainstay/nodes/runtime"
+	"github.com/mainstay-gitops/mainstay/nodes/runtime/runtimetest"
+	"github.com/mainstay-gitops/mainstay/reconcile/health"
+	"github.com/mainstay-gitops/mainstay/reconcile/schedule"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
+)
+
+// A simCheck looks on and finds what must never be.
+type simCheck struct {
+	*sim
+	before  *store.Snapshot
+	lates   map[netip.Addr]time.Time // addresses whose withdrawal took too long
+	resized map[string]bool          // Deployments of which the user changed size or strategy, and the controllers are not done with it
+	since   map[netip.Addr]time.Time // since when a service leads to where nobody is
+	touched []types.UID              // pods of which something was started
+	wrote   bool
+}
+
+// begin looks at what a new daemon finds.
+func (c *simCheck) begin() {
+	c.before = c.life.store.Snapshot()
+	c.lates = map[netip.Addr]time.Time{}
+	clear(c.since)
+}
+
+// step looks at what the last step did.
+func (c *simCheck) step() {
+	for _, uid := range c.touched {
+		c.oneRuns(uid)
+	}
+	c.touched = nil
+	if c.life == nil {
+		return
+	}
+	b, err := c.life.store.Since(c.before.Revision(), store.Query{})
+	c.must(err)
+	for _, d := range b.Deltas {
+		after, err := c.life.store.At(d.Revision)
+		c.must(err)
+		c.delta(after, d)
+		c.before = after
+	}
+	if c.t.Failed() {
+		c.t.Fatalf("at %s, after\n%s\n%s", c.now.Format(time.TimeOnly), c.ledger.tail(60), c.fake)
+	}
+}
+
+func (c *simCheck) delta(after *store.Snapshot, d store.Delta) {
+	pods := false
+	for _, ch := range d.Changes {
+		_, is := ch.Object().(*corev1.Pod)
+		pods = pods || is
+	}
+	if pods {
+		for _, n := range schedule.NewView(after).Nodes() {
+			for name, amount := range n.Requested {
+				if amount > n.Allocatable[name] {
+					c.t.Errorf("node %s: %d of %s are requested, there are %d", n.Node.Name, amount, name, n.Allocatable[name])
+				}
+			}
+			if most := n.Allocatable[corev1.ResourcePods]; int64(len(n.Pods)) > most {
+				c.t.Errorf("node %s has %d pods, %d at most", n.Node.Name, len(n.Pods), most)
+			}
+		}
+	}
+	if d.Why == "controllers" {
+		for dep := range store.List[*appsv1.Deployment](c.life.planned) {
+			c.rollout(dep, c.life.planned, after)
+		}
+	}
+}
+
+// commit notes which rollouts the user has interfered with.
+func (c *simCheck) commit(from, to simCommit) {
+	for key, a := range to.apps {
+		b := from.apps[key]
+		if a.Replicas != b.Replicas || a.Surge != b.Surge || a.Unavailable != b.Unavailable || a.Recreate != b.Recreate || a.Paused != b.Paused || a.MinReady != b.MinReady {
+			c.resized[key] = true
+		}
+	}
+}
+
+// refused: the only commits that may be are those that bring back what is still on its way out.
+func (c *simCheck) refused(to simCommit, err error) {
+	if !strings.Contains(err.Error(), "is being deleted") && !strings.Contains(err.Error(), "being terminated") {
+		c.t.Errorf("%s is refused: %v", to.Subject, err)
+	}
+}
+
+// rollout checks what the controllers, who planned on one state, have made of a Deployment.
+func (c *simCheck) rollout(d *appsv1.Deployment, planned, after *store.Snapshot) {
+	key := d.Namespace + "/" + d.Name
+	if d.DeletionTimestamp != nil || c.resized[key] {
+		return
+	}
+	want, surge, unavailable := *d.Spec.Replicas, 0, 0
+	if r := d.Spec.Strategy.RollingUpdate; r != nil {
+		surge, _ = intstr.GetScaledValueFromIntOrPercent(r.MaxSurge, int(want), true)
+		unavailable, _ = intstr.GetScaledValueFromIntOrPercent(r.MaxUnavailable, int(want), false)
+		if surge == 0 && unavailable == 0 {
+			unavailable = 1
+		}
+	}
+	var asked, askedBefore, lasting, lastingBefore int32
+	grown, others := "", map[string]bool{}
+	for rs := range store.List[*appsv1.ReplicaSet](after, store.OwnedBy(d.UID)) {
+		size, was := *rs.Spec.Replicas, int32(0)
+		if old, ok := store.Get[*appsv1.ReplicaSet](planned, rs.Namespace, rs.Name); ok && old.UID == rs.UID {
+			was = *old.Spec.Replicas
+		}
+		pods, ready := c.pods(d, planned, rs)
+		asked, askedBefore = asked+size, askedBefore+was
+		lasting, lastingBefore = lasting+min(ready, size), lastingBefore+min(ready, was)
+		now, left := c.pods(d, after, rs)
+		if now > pods && now > max(size, was) {
+			c.t.Errorf("%s has %d pods, %d before, asked for %d", rs.Name, now, pods, max(size, was))
+		}
+		if kept := c.kept(d, planned, after, rs); rs.DeletionTimestamp == nil && kept < min(ready, was) {
+			c.t.Errorf("%s had %d available pods and was to have %d pods: %d of them are left (%d)", rs.Name, ready, was, kept, left)
+		}
+		if size > was {
+			grown = rs.Name
+		}
+		for p := range store.List[*corev1.Pod](planned, store.OwnedBy(rs.UID)) {
+			if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+				others[rs.Name] = true
+			}
+		}
+	}
+	if asked > want+int32(surge) && asked > askedBefore {
+		c.t.Errorf("%s: %d replicas are asked for, %d before, where %d and a surge of %d are allowed", key, asked, askedBefore, want, surge)
+	}
+	if lasting < lastingBefore && lasting < want-min(int32(unavailable), want) && d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType {
+		c.t.Errorf("%s: %d pods were available and to stay, now %d of %d are, with %d allowed to be unavailable", key, lastingBefore, lasting, want, unavailable)
+	}
+	if delete(others, grown); grown != "" && len(others) > 0 && d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+		c.t.Errorf("%s is recreated: %s grows while there are pods of %v", key, grown, others)
+	}
+}
+
+// pods are how many live pods rs has, and how many of them are available.
+func (c *simCheck) pods(d *appsv1.Deployment, s *store.Snapshot, rs *appsv1.ReplicaSet) (live, ready int32) {
+	for p := range store.List[*corev1.Pod](s, store.OwnedBy(rs.UID), store.Active) {
+		if live++; c.available(d, p) {
+			ready++
+		}
+	}
+	return live, ready
+}
+
+// kept are how many of the pods of rs that were available are still wanted.
+func (c *simCheck) kept(d *appsv1.Deployment, before, after *store.Snapshot, rs *appsv1.ReplicaSet) (n int32) {
+	for p := range store.List[*corev1.Pod](before, store.OwnedBy(rs.UID), store.Active) {
+		now, ok := store.Get[*corev1.Pod](after, p.Namespace, p.Name)
+		if c.available(d, p) && (ok && now.UID == p.UID && now.DeletionTimestamp == nil || c.deletedByHand(p)) {
+			n++
+		}
+	}
+	return n
+}
+
+// deletedByHand tells whether somebody else than the controllers has deleted a pod after they planned.
+func (c *simCheck) deletedByHand(p *corev1.Pod) bool {
+	now, ok := store.Get[*corev1.Pod](c.before, p.Namespace, p.Name)
+	return !ok || now.UID != p.UID || now.DeletionTimestamp != nil
+}
+
+func (c *simCheck) available(d *appsv1.Deployment, p *corev1.Pod) bool {
+	for _, cond := range p.Status.Conditions {
+		if cond.Type == corev1.PodReady && cond.Status == corev1.ConditionTrue {
+			return !cond.LastTransitionTime.Add(time.Duration(d.Spec.MinReadySeconds) * time.Second).After(c.life.plannedAt)
+		}
+	}
+	return false
+}
+
+// late notes that an address could not be withdrawn in time: its pod ends all the same.
+func (c *simCheck) late(a netip.Addr) { c.lates[a] = c.now }
+
+// call looks at a call of the runtime that is about to be made.
+func (c *simCheck) call(call runtimetest.Call) {
+	switch call.Verb {
+	case "Start":
+		c.touched = append(c.touched, call.Pod)
+	case "Signal":
+		c.signal(call.ID)
+	}
+}
+
+// signal checks that nobody is led to a pod that is told to end.
+func (c *simCheck) signal(id runtime.ID) {
+	a, attached := c.net.addresses[id.Pod]
+	if _, late := c.lates[a]; late || !attached {
+		return
+	}
+	for p := range store.List[*corev1.Pod](c.life.store.Snapshot()) {
+		if p.UID != id.Pod || p.DeletionTimestamp == nil || *p.DeletionGracePeriodSeconds == 0 {
+			continue
+		}
+		if led := c.led(); len(led[a]) > 0 {
+			c.t.Errorf("%s of pod %s is told to end while %v lead to %s", id.Name, p.Name, led[a], a)
+		}
+	}
+}
+
+// led are the frontends that lead to each address where nobody terminates.
+func (c *simCheck) led() map[netip.Addr][]service.Frontend {
+	rows, err := service.Read(context.Background(), c.tables)
+	c.must(err)
+	slots, backends := map[service.Slot]service.ID{}, map[service.ID]service.Backend{}
+	for _, e := range rows.Slots {
+		slots[e.Key] = e.Value
+	}
+	for _, e := range rows.Backends {
+		backends[e.Key] = e.Value
+	}
+	led := map[netip.Addr][]service.Frontend{}
+	for _, f := range rows.Frontends {
+		for i := range f.Value.Count {
+			id, ok := slots[service.Slot{Set: f.Value.ID, Index: i}]
+			b, there := backends[id]
+			if !ok || !there {
+				c.t.Errorf("%s leads astray in slot %d of set %d", f.Key, i, f.Value.ID)
+			} else if !b.Terminating {
+				led[b.Addr()] = append(led[b.Addr()], f.Key)
+			}
+		}
+	}
+	return led
+}
+
+// oneRuns checks that of each container of a pod only one run runs.
+func (c *simCheck) oneRuns(uid types.UID) {
+	box, err := c.fake.Sandbox(context.Background(), uid)
+	if err != nil {
+		return
+	}
+	runs := map[string]int{}
+	for _, r := range box.Containers {
+		if r.State == runtime.Running {
+			if runs[r.ID.Name]++; runs[r.ID.Name] > 1 {
+				c.t.Errorf("container %s of pod %s runs twice:\n%s", r.ID.Name, uid, c.fake)
+			}
+		}
+	}
+}
+
+// wait looks at what the clock may not find for long: services that lead to where nobody is.
+func (c *simCheck) wait() {
+	if c.life == nil {
+		return
+	}
+	const longest = time.Minute
+	runs := map[netip.Addr]bool{netip.MustParseAddr("10.244.0.1"): true}
+	for uid, a := range c.net.addresses {
+		box, err := c.fake.Sandbox(context.Background(), uid)
+		runs[a] = err == nil && slices.ContainsFunc(box.Containers, func(r runtime.Container) bool { return r.State == runtime.Running })
+	}
+	led := c.led()
+	for a, by := range led {
+		since, known := c.since[a]
+		switch {
+		case runs[a]:
+			delete(c.since, a)
+		case !known:
+			c.since[a] = c.now
+		case c.now.Sub(since) > longest:
+			c.t.Fatalf("at %s %v lead to %s, where nobody is since %s\n%s", c.now.Format(time.TimeOnly), by, a, since.Format(time.TimeOnly), c.ledger.tail(60))
+		}
+	}
+	for a := range c.since {
+		if len(led[a]) == 0 {
+			delete(c.since, a)
+		}
+	}
+}
+
+// unsettled says what is not yet as the last commit has it.
+func (w *sim) unsettled() string {
+	if w.life == nil {
+		return "the daemon is down"
+	}
+	s := w.life.store.Snapshot()
+	if at, _ := w.applied(s); at.Hash != w.git.head().Hash {
+		return "the last commit is not applied"
+	}
+	for _, a := range w.git.apps {
+		st := health.At(s, store.Key{Kind: schema.GroupKind{Group: "apps", Kind: "Deployment"}, Namespace: a.Namespace, Name: a.Name})
+		if st.State != health.Healthy {
+			return fmt.Sprintf("%s is %s", a.key(), st)
+		}
+	}
+	for p := range store.List[*corev1.Pod](s) {
+		if p.DeletionTimestamp != nil {
+			return fmt.Sprintf("pod %s/%s is still there", p.Namespace, p.Name)
+		}
+	}
+	for ns := range store.List[*corev1.Namespace](s) {
+		if ns.DeletionTimestamp != nil {
+			return fmt.Sprintf("namespace %s is still there", ns.Name)
+		}
+	}
+	return ""
+}
+
+// atRest checks what must be when nothing happens any more.
+func (w *sim) atRest() {
+	w.t.Helper()
+	s := w.life.store.Snapshot()
+	w.restDeployments(s)
+	w.restOwners(s)
+	w.restNode(s)
+	w.restServices(s)
+	_, source := w.applied(s)
+	change, err := w.git.change(simCommit{}, w.git.head())
+	w.must(err)
+	plan, err := w.applier.Prepare(s, w.request(source, change))
+	w.must(err)
+	for _, i := range plan.Items {
+		if !plan.Empty() {
+			w.t.Errorf("the same documents once more: %s %s %v", i.Op, i.Key, i.Diff)
+		}
+	}
+	deltas := len(w.ledger.log)
+	w.run(simLongQuiet)
+	if quiet := w.ledger.log[deltas:]; len(quiet) != 6 || slices.ContainsFunc(quiet, func(e simEntry) bool { return !strings.HasSuffix(e.text, "Lease kube-node-lease/here") }) {
+		w.t.Errorf("a minute at rest cost more than six renewals of the lease:\n%s", w.ledger.tail(len(quiet)))
+	}
+	if w.t.Failed() {
+		w.t.Fatalf("at the end there is\n%s", w.fake)
+	}
+}
+
+func (w *sim) restDeployments(s *store.Snapshot) {
+	n := 0
+	for d := range store.List[*appsv1.Deployment](s) {
+		n++
+		a, ok := w.git.apps[d.Namespace+"/"+d.Name]
+		if !ok || int(*d.Spec.Replicas) != a.Replicas || int(d.Status.AvailableReplicas) != a.Replicas || d.Spec.Template.Spec.Containers[0].Image != a.Image {
+			w.t.Errorf("Deployment %s/%s is not as the last commit has it: %v %v", d.Namespace, d.Name, a, d.Status)
+		}
+		kept := 0
+		for rs := range store.List[*appsv1.ReplicaSet](s, store.OwnedBy(d.UID)) {
+			kept++
+			if got := rs.Spec.Template.Spec.Containers[0].Image; *rs.Spec.Replicas > 0 && got != a.Image {
+				w.t.Errorf("ReplicaSet %s has pods of %s, not %s", rs.Name, got, a.Image)
+			}
+		}
+		if kept > 3 {
+			w.t.Errorf("Deployment %s/%s keeps %d ReplicaSets, three should be the most", d.Namespace, d.Name, kept)
+		}
+	}
+	if n != len(w.git.apps) {
+		w.t.Errorf("there are %d Deployments, the last commit has %d", n, len(w.git.apps))
+	}
+}
+
+// restOwners checks that nothing is left whose owner is gone.
+func (w *sim) restOwners(s *store.Snapshot) {
+	uids := map[types.UID]bool{}
+	for o := range s.List(store.Query{}) {
+		uids[o.GetUID()] = true
+	}
+	for o := range s.List(store.Query{}) {
+		for _, r := range o.GetOwnerReferences() {
+			if !uids[r.UID] {
+				w.t.Errorf("%s is left of %s %s, which is gone", s.Key(o), r.Kind, r.Name)
+			}
+		}
+		if ns := o.GetNamespace(); ns != "" {
+			if _, ok := store.Get[*corev1.Namespace](s, "", ns); !ok {
+				w.t.Errorf("%s is left of its namespace", s.Key(o))
+			}
+		}
+	}
+}
+
+// restNode checks that what is on the machine is what the store says.
+func (w *sim) restNode(s *store.Snapshot) {
+	want := map[types.UID]string{}
+	for p := range store.List[*corev1.Pod](s) {
+		want[p.UID] = fmt.Sprintf("%s/%s web %s", p.Namespace, p.Name, p.Status.PodIP)
+	}
+	have := map[types.UID]string{}
+	boxes, err := w.fake.Sandboxes(context.Background())
+	w.must(err)
+	for _, b := range boxes {
+		have[b.Pod] = b.Namespace + "/" + b.Name
+		for _, r := range b.Containers {
+			if r.State == runtime.Running {
+				have[b.Pod] += " " + r.ID.Name
+			}
+		}
+		have[b.Pod] += " " + w.net.addresses[b.Pod].String()
+	}
+	if d := cmp.Diff(want, have); d != "" {
+		w.t.Errorf("the store and the machine differ (-store +machine):\n%s", d)
+	}
+	files, err := w.volumes.List()
+	w.must(err)
+	attached, _ := w.net.Attached(context.Background())
+	for _, uid := range append(files, attached...) {
+		if want[uid] == "" {
+			w.t.Errorf("something is left of pod %s", uid)
+		}
+	}
+}
+
+// restServices checks that services lead to all their pods and nowhere else, and that the tables are as if compiled from
+// nothing.
+func (w *sim) restServices(s *store.Snapshot) {
+	want, got := map[string][]string{}, map[string][]string{}
+	var all service.Rows
+	var ids service.IDs
+	for svc := range store.List[*corev1.Service](s) {
+		var rows service.Rows
+		rows, ids, _ = service.Compile(s, simNode, s.Key(svc), service.Rows{}, ids)
+		all.Frontends = append(all.Frontends, rows.Frontends...)
+		all.Slots = append(all.Slots, rows.Slots...)
+		all.Backends = append(all.Backends, rows.Backends...)
+		if svc.Name == "kubernetes" {
+			want[svc.Spec.ClusterIP+":443/TCP"] = []string{"10.244.0.1"}
+			continue
+		}
+		a := w.git.apps[svc.Namespace+"/"+svc.Name]
+		addrs := []string{}
+		for p := range store.List[*corev1.Pod](s, store.InNamespace(svc.Namespace)) {
+			if metav1.GetControllerOf(p) != nil && p.Labels["app"] == a.Name {
+				addrs = append(addrs, w.net.addresses[p.UID].String())
+			}
+		}
+		if len(addrs) > 0 {
+			want[svc.Spec.ClusterIP+":80/TCP"] = slices.Sorted(slices.Values(addrs))
+		}
+	}
+	for a, by := range w.check.led() {
+		for _, f := range by {
+			got[f.String()] = append(got[f.String()], a.String())
+			slices.Sort(got[f.String()])
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		w.t.Errorf("services do not lead to their pods (-want +got):\n%s", d)
+	}
+	target.Sort(all.Frontends)
+	target.Sort(all.Slots)
+	target.Sort(all.Backends)
+	rows, err := service.Read(context.Background(), w.tables)
+	w.must(err)
+	if d := cmp.Diff(all.Resolved(), rows.Resolved()); d != "" {
+		w.t.Errorf("the tables are not as compiled from nothing (-compiled +tables):\n%s", d)
+	}
+	if len(rows.Slots) != len(all.Slots) || len(rows.Backends) != len(all.Backends) {
+		w.t.Errorf("the tables hold what nobody needs:\n%s", rows)
+	}
+}
