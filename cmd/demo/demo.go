@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mainstay-gitops/mainstay/cmd/internal/sandbox"
 )
 
 // A demo is one play.
@@ -88,7 +90,7 @@ func (d *demo) images(ctx context.Context) error {
 	d.say("Build the image of the example, in two versions, and load it. No registry is needed.")
 	for _, v := range []string{"v1", "v2"} {
 		file := filepath.Join(d.dir, "hello-"+v+".tar")
-		if err := buildImage(ctx, "./examples/hello", "mainstay.local/hello:"+v, v, file); err != nil {
+		if err := sandbox.BuildImage(ctx, "./examples/hello", "mainstay.local/hello:"+v, v, file); err != nil {
 			return err
 		}
 		if err := d.do(ctx, d.dir, d.mainstay("image", "load", file)...); err != nil {
@@ -302,7 +304,7 @@ func (d *demo) print(line string) {
 
 // howToGoOn prints lines that work as they stand.
 func (d *demo) howToGoOn() {
-	enter := "nsenter --net=" + filepath.Join(d.dir, "netns") + " "
+	enter := "nsenter --net=" + namespaceOf(d.dir) + " "
 	fmt.Printf(`
 It goes on running. From here, as root:
 

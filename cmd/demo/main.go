@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/mainstay-gitops/mainstay/cmd/internal/sandbox"
 )
 
 // home is where the demo that is left running keeps its things.
@@ -82,11 +84,24 @@ func end(ctx context.Context, dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "data", "endpoints.json")); err == nil {
 		errs = append(errs, inNamespace(ctx, dir, "end"))
 	}
-	errs = append(errs, removeNamespace(namespaceOf(dir)))
+	errs = append(errs, sandbox.Remove(namespaceOf(dir)))
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	return os.RemoveAll(dir)
+}
+
+func namespaceOf(dir string) string { return filepath.Join(dir, "netns") }
+
+// inNamespace starts this program again in the network namespace that is kept in dir, which is made if it is not there.
+func inNamespace(ctx context.Context, dir, verb string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := sandbox.Keep(namespaceOf(dir)); err != nil {
+		return err
+	}
+	return sandbox.Run(ctx, namespaceOf(dir), inside, verb, dir)
 }
 
 // inside is what the process in the namespace does.

@@ -134,7 +134,7 @@ func lookKernel() (string, error) {
 		return "", fmt.Errorf("cannot read the version %q", release)
 	}
 	if major < 6 || major == 6 && minor < 6 {
-		return "", fmt.Errorf("Linux %s is too old", release)
+		return "", fmt.Errorf("the kernel, Linux %s, is too old", release)
 	}
 	return "Linux " + release, nil
 }

@@ -216,10 +216,10 @@ func (w *sim) misfortune() {
 	case 3:
 		w.fake.Lose(id)
 	case 4:
-		refs := slices.Sorted(maps.Keys(w.images.here))
-		ref := refs[w.rng.IntN(len(refs))]
-		delete(w.images.here, ref)
-		w.fake.RemoveImage(ref)
+		for _, ref := range slices.Sorted(maps.Keys(w.images.here)) {
+			delete(w.images.here, ref)
+			w.fake.RemoveImage(ref)
+		}
 	case 5:
 		if w.rng.IntN(4) == 0 {
 			w.bury()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -36,6 +35,7 @@ type simPart struct {
 	stop  func()
 	yield func(bool) bool
 	until time.Time // while it waits in the middle of a step: for how long at most
+	slow  time.Time // it does nothing before: its disk or its core is somebody else's
 }
 
 // part makes a part of what takes a step, and says when the next one is due by itself; nil: never.
@@ -43,6 +43,8 @@ func (w *sim) part(ctx context.Context, name string, step func() bool, due func(
 	p := &simPart{name: name}
 	p.due = func() (time.Time, bool) {
 		switch {
+		case w.now.Before(p.slow):
+			return p.slow, true
 		case !p.until.IsZero():
 			return p.until, true
 		case due == nil:
@@ -121,9 +123,10 @@ func (w *sim) begin() {
 	l.ctx, l.kill = context.WithCancel(context.Background())
 	w.life = l
 	var err error
-	l.store, err = store.Open(w.ledger, w.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}, Guard: w.guard})
+	keep := []int{0, 0, 5}[w.rng.IntN(3)] // with few of them, who is slow must begin anew
+	l.store, err = store.Open(w.ledger, w.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}, Keep: keep, Guard: w.guard})
 	w.must(err)
-	opts := control.Options{Now: w.clock, Rand: l.rng, Log: slog.Default()}
+	opts := control.Options{Now: w.clock, Rand: l.rng}
 	// What follows is what controllers() in wire.go runs.
 	l.engine = control.NewEngine(simPlanner{simStore{l.store, w}, l}, l.carrier, opts,
 		lifecycle.System{ServiceAddress: simServices.Addr().Next(), API: netip.MustParseAddrPort("10.244.0.1:6443")},
@@ -188,6 +191,12 @@ func (l *simLife) newAgent() {
 // follow tells the agent of one thing that happened in the store.
 func (l *simLife) follow() bool {
 	b, err := l.store.Since(l.followed, store.Query{})
+	if errors.Is(err, store.ErrCompacted) {
+		l.sim.lost++
+		l.followed = l.store.Snapshot().Revision()
+		l.sim.must(l.agent.Begin(l.ctx)) // Run would only look at all pods again, which is less
+		return true
+	}
 	l.sim.must(err)
 	if len(b.Deltas) == 0 {
 		l.followed = b.Upto

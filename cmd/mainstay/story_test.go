@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 func TestStories(t *testing.T) {
 	needRootForTest(t)
 	tools := buildTools(t)
+	sweep(t, tools)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -151,7 +153,41 @@ func newWorld(work string, to *tools) (*world, error) {
 	w := &world{tools: to, work: work, node: fmt.Sprintf("story-%d-%d", os.Getpid(), stories.Add(1))}
 	w.data = filepath.Join(work, "data")
 	w.netns = filepath.Join(work, "netns")
+	if err := os.MkdirAll(ledger, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(ledger, w.node), []byte(work), 0o600); err != nil {
+		return nil, err
+	}
 	return w, makeNamespace(w.netns)
+}
+
+// ledger has a file for each story that plays: named after its node, and its work folder in it. So the next run finds what
+// one that was killed has left.
+const ledger = "/run/mainstay-stories"
+
+// sweep ends the worlds of test processes that are gone.
+func sweep(t *testing.T, to *tools) {
+	files, err := filepath.Glob(filepath.Join(ledger, "story-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		var pid, n int
+		node := filepath.Base(file)
+		if _, err := fmt.Sscanf(node, "story-%d-%d", &pid, &n); err != nil || syscall.Kill(pid, 0) == nil {
+			continue
+		}
+		work, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &world{tools: to, work: string(work), node: node, data: filepath.Join(string(work), "data"), netns: filepath.Join(string(work), "netns")}
+		t.Logf("removing what the story in %s has left", w.work)
+		if err := errors.Join(w.end(), os.RemoveAll(w.work)); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func (w *world) vars() []string {
@@ -176,5 +212,8 @@ func (w *world) end() error {
 	for _, p := range w.processes {
 		p.stop()
 	}
-	return errors.Join(append(errs, removeNamespace(w.netns))...)
+	if err := errors.Join(append(errs, removeNamespace(w.netns))...); err != nil {
+		return err
+	}
+	return os.Remove(filepath.Join(ledger, w.node))
 }

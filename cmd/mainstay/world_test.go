@@ -107,10 +107,21 @@ func (d *daemon) stop() { d.signal(syscall.SIGKILL) }
 
 // awaitLine waits until the daemon has written something that matches.
 func (d *daemon) awaitLine(re *regexp.Regexp) error {
+	return d.await(re.String(), re.MatchString)
+}
+
+// awaitLines waits until it has written n more lines.
+func (d *daemon) awaitLines(n int) error {
+	text, _ := d.out.text()
+	n += strings.Count(text, "\n")
+	return d.await(fmt.Sprintf("%d lines", n), func(text string) bool { return strings.Count(text, "\n") >= n })
+}
+
+func (d *daemon) await(what string, enough func(string) bool) error {
 	deadline := time.After(patienceOfStories)
 	for {
 		text, changed := d.out.text()
-		if re.MatchString(text) {
+		if enough(text) {
 			return nil
 		}
 		select {
@@ -118,7 +129,7 @@ func (d *daemon) awaitLine(re *regexp.Regexp) error {
 		case <-d.done:
 			return fmt.Errorf("%v ended (%v):\n%s", d.cmd.Args, d.err, text)
 		case <-deadline:
-			return fmt.Errorf("%v never wrote %q:\n%s", d.cmd.Args, re, text)
+			return fmt.Errorf("%v never wrote %s:\n%s", d.cmd.Args, what, text)
 		}
 	}
 }
@@ -199,7 +210,7 @@ func cmdHook(ts *testscript.TestScript, neg bool, args []string) {
 // until it does not. It may fail meanwhile.
 func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
-	re, err := regexp.Compile("(?ms)" + args[0])
+	re, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	args = args[1:]
 	switch args[0] {
@@ -211,6 +222,7 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 		args = append([]string{w.tools.helper, helperArg}, args...)
 	}
 	deadline := time.Now().Add(patienceOfStories)
+	said := ""
 	for {
 		ctx, cancel := context.WithDeadline(context.Background(), deadline)
 		c := w.command(ctx, args[0], args[1:]...)
@@ -221,9 +233,11 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 		if time.Now().After(deadline) {
+			status, _ := w.command(context.Background(), w.tools.mainstay, "--data", w.data, "status").CombinedOutput()
 			log, _ := w.up.out.text()
-			ts.Fatalf("until %q: %v still says\n%s(%v)\nthe daemon says\n%s", re, args, out, err, log[max(len(log)-4000, 0):])
+			ts.Fatalf("until %q: %v still says\n%s\nmainstay status says\n%s\nthe daemon says\n%s", re, args, said, status, log[max(len(log)-4000, 0):])
 		}
+		said = fmt.Sprintf("%s(%v)", out, err)
 		time.Sleep(50 * time.Millisecond) // between questions, not in place of an answer
 	}
 }
@@ -242,10 +256,7 @@ func cmdLoad(ts *testscript.TestScript, neg bool, args []string) {
 		w.loads[args[1]] = d
 		ts.Check(d.awaitLine(regexp.MustCompile(`(?m)^50 calls`)))
 	case "some":
-		d := w.loads[args[1]]
-		text, _ := d.out.text()
-		n := strings.Count(text, "\n")
-		ts.Check(d.awaitLine(regexp.MustCompile(fmt.Sprintf(`(?s)(.*\n){%d}`, n+3))))
+		ts.Check(w.loads[args[1]].awaitLines(3))
 	case "end":
 		d := w.loads[args[1]]
 		delete(w.loads, args[1])
@@ -254,7 +265,7 @@ func cmdLoad(ts *testscript.TestScript, neg bool, args []string) {
 		lines := strings.Split(strings.TrimSpace(text), "\n")
 		ts.Logf("load %s: %s", args[1], lines[len(lines)-1])
 		if failed := !strings.HasSuffix(text, " calls, 0 failed\n"); failed != neg {
-			ts.Fatalf("load %s:\n%s", args[1], text)
+			ts.Fatalf("load %s:\n%s\n...\n%s", args[1], strings.Join(lines[:min(len(lines), 200)], "\n"), lines[len(lines)-1])
 		}
 	default:
 		ts.Fatalf("load start, some or end")

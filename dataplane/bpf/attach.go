@@ -6,10 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/mainstay-gitops/mainstay/dataplane/podnet"
 )
 
 // A hook is one place in the kernel, and our program for it.
@@ -34,7 +37,7 @@ func hooks(p sockPrograms) []hook {
 	}
 }
 
-// attachAll makes each program the only one of ours at its hook.
+// attachAll makes each program the only one of this node at its hook.
 func attachAll(cfg Config, p sockPrograms) error {
 	cgroup, err := os.Open(cfg.Cgroup)
 	if err != nil {
@@ -45,13 +48,17 @@ func attachAll(cfg Config, p sockPrograms) error {
 	if err := unix.Fstat(int(cgroup.Fd()), &stat); err != nil {
 		return &fs.PathError{Op: "stat", Path: cfg.Cgroup, Err: err}
 	}
+	here, err := podnet.CookieHere()
+	if err != nil {
+		return err
+	}
 	for _, h := range hooks(p) {
 		if err := attach(h, cfg.Cgroup, stat.Ino, filepath.Join(cfg.linkPins(), h.name)); err != nil {
 			return fmt.Errorf("attach %s to %s: %w", h.name, cfg.Cgroup, err)
 		}
-		if err := alone(h, cgroup, stat.Ino); err != nil {
-			return fmt.Errorf("look who else is attached as %s to %s: %w", h.name, cfg.Cgroup, err)
-		}
+	}
+	if err := alone(hooks(p), cgroup, stat.Ino, here); err != nil {
+		return fmt.Errorf("look who else is attached to %s: %w", cfg.Cgroup, err)
 	}
 	return nil
 }
@@ -92,53 +99,114 @@ func cgroupOf(l link.Link) (uint64, error) {
 	return c.CgroupId, nil
 }
 
-// alone detaches other programs of our name from the cgroup: a link whose pin was lost with its mount would go on leading
-// calls by tables that nobody writes.
-func alone(h hook, cgroup *os.File, cgroupID uint64) error {
-	ours, err := h.program.Info()
-	if err != nil {
-		return err
-	}
-	id, _ := ours.ID()
-	attached, err := link.QueryPrograms(link.QueryOptions{Target: int(cgroup.Fd()), Attach: h.at})
-	if err != nil {
-		return err
-	}
-	seen := 0
-	for _, p := range attached.Programs {
-		if p.ID == id {
-			seen++
-			continue
-		}
-		name, err := nameOf(p.ID)
+// alone detaches other programs from the cgroup that lead the sockets of this node, which is the one in the network namespace
+// here: a link whose pin was lost with its mount would go on leading calls by tables that nobody writes. Those of other
+// nodes on the same kernel stay.
+func alone(hooks []hook, cgroup *os.File, cgroupID uint64, here podnet.Cookie) error {
+	var others []attached
+	stale := map[ebpf.MapID]bool{} // not all programs have the map that tells whose they are, but each shares one with those
+	for _, h := range hooks {
+		found, err := strangers(h, cgroup)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", h.name, err)
 		}
-		if name == ours.Name {
-			if err := detachProgram(p.ID, cgroupID); err != nil {
+		for _, o := range found {
+			leads, err := o.leads(here)
+			if err != nil {
+				return fmt.Errorf("%s: %w", h.name, err)
+			}
+			if leads {
+				for _, m := range o.maps {
+					stale[m] = true
+				}
+			}
+		}
+		others = append(others, found...)
+	}
+	for _, o := range others { // those that tell come last
+		if slices.ContainsFunc(o.maps, func(m ebpf.MapID) bool { return stale[m] }) {
+			if err := detachProgram(o.program, cgroupID); err != nil {
 				return err
 			}
 		}
 	}
-	if seen != 1 {
-		return fmt.Errorf("our program is attached %d times, not once", seen)
-	}
 	return nil
 }
 
-func nameOf(id ebpf.ProgramID) (string, error) {
+// attached is a program at a hook.
+type attached struct {
+	program ebpf.ProgramID
+	maps    []ebpf.MapID
+}
+
+// strangers are the other programs at a hook that have the name of ours.
+func strangers(h hook, cgroup *os.File) (found []attached, err error) {
+	ours, err := h.program.Info()
+	if err != nil {
+		return nil, err
+	}
+	id, _ := ours.ID()
+	all, err := link.QueryPrograms(link.QueryOptions{Target: int(cgroup.Fd()), Attach: h.at})
+	if err != nil {
+		return nil, err
+	}
+	seen := 0
+	for _, p := range all.Programs {
+		if p.ID == id {
+			seen++
+			continue
+		}
+		info, err := infoOf(p.ID)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		if info.Name == ours.Name {
+			maps, _ := info.MapIDs()
+			found = append(found, attached{p.ID, maps})
+		}
+	}
+	if seen != 1 {
+		return nil, fmt.Errorf("our program is attached %d times, not once", seen)
+	}
+	return found, nil
+}
+
+func infoOf(id ebpf.ProgramID) (*ebpf.ProgramInfo, error) {
 	p, err := ebpf.NewProgramFromID(id)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	} else if err != nil {
-		return "", err
+	if err != nil {
+		return nil, err
 	}
 	defer p.Close()
-	info, err := p.Info()
-	if err != nil {
-		return "", err
+	return p.Info()
+}
+
+// leads tells whether the program leads the sockets of a network namespace.
+func (a attached) leads(ns podnet.Cookie) (bool, error) {
+	for _, id := range a.maps {
+		if has, err := listed(id, ns); has || err != nil {
+			return has, err
+		}
 	}
-	return info.Name, nil
+	return false, nil
+}
+
+// listed tells whether a map is one of network namespaces, and has that one.
+func listed(id ebpf.MapID, ns podnet.Cookie) (bool, error) {
+	m, err := ebpf.NewMapFromID(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	defer m.Close()
+	info, err := m.Info()
+	if err != nil || info.Name != "netns" {
+		return false, err
+	}
+	value, err := m.LookupBytes(uint64(ns))
+	return value != nil, err
 }
 
 // detachProgram ends the links by which a program is attached to a cgroup.

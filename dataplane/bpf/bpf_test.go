@@ -262,12 +262,30 @@ func TestAnotherCgroupIsAttachedToInPlaceOfTheOld(t *testing.T) {
 
 func TestProgramsWhosePinsWereLostAreDetached(t *testing.T) {
 	lost := newNode(t)
+	here, err := podnet.CookieHere()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lost.Namespaces.Put(t.Context(), here, netip.MustParseAddr("10.244.0.1")); err != nil {
+		t.Fatal(err)
+	}
 	lost.Close()
 	n := newNode(t) // at the same cgroup, with another run folder
 	n.attachedOnce(t)
 	n.serve(t, "tcp4", "127.0.0.1:8080", "a")
 	n.lead(t, "10.96.0.10:80/TCP", "127.0.0.1:8080")
 	n.asks(t, "tcp4", "10.96.0.10:80", "a")
+}
+
+func TestNodesThatShareACgroupLeaveEachOtherAlone(t *testing.T) {
+	for _, port := range []string{"8080", "8081"} {
+		n := newNode(t)
+		defer func() {
+			n.serve(t, "tcp4", "127.0.0.1:"+port, port)
+			n.lead(t, "10.96.0.10:80/TCP", "127.0.0.1:"+port)
+			n.asks(t, "tcp4", "10.96.0.10:80", port)
+		}()
+	}
 }
 
 func TestAFullTableSaysSo(t *testing.T) {

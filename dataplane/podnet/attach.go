@@ -228,7 +228,7 @@ func neighbour(index int, addr netip.Addr, mac net.HardwareAddr) *netlink.Neigh 
 
 func cookieOf(ns *os.File) (c Cookie, err error) {
 	err = inNamespace(ns, func() error {
-		c, err = cookieHere()
+		c, err = CookieHere()
 		return err
 	})
 	return c, err

@@ -153,7 +153,7 @@ func (n *Network) find(links []netlink.Link) error {
 
 // tellNamespaces makes the namespaces that of the node and those of its pods, and no others.
 func (n *Network) tellNamespaces(ctx context.Context) error {
-	own, err := cookieHere()
+	own, err := CookieHere()
 	if err != nil {
 		return err
 	}
@@ -165,8 +165,8 @@ func (n *Network) tellNamespaces(ctx context.Context) error {
 	return target.Sync(ctx, n.cfg.Namespaces, want)
 }
 
-// cookieHere is that of this thread's network namespace.
-func cookieHere() (Cookie, error) {
+// CookieHere is that of this thread's network namespace.
+func CookieHere() (Cookie, error) {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("open a socket: %w", err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -155,7 +157,7 @@ func (l *Loop) wakeAll() {
 	for svc := range store.List[*corev1.Service](s) {
 		l.services.Wake(s.Key(svc))
 	}
-	for key := range l.state {
+	for _, key := range slices.SortedFunc(maps.Keys(l.state), store.Key.Compare) { // in the same order each time
 		l.services.Wake(key)
 	}
 	if l.legacy != nil {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mainstay-gitops/mainstay/gitsource/repo"
 	"github.com/mainstay-gitops/mainstay/gitsource/tree"
@@ -80,6 +81,7 @@ type push struct {
 	*conversation
 	req        *pushRequest
 	out        *answer
+	received   time.Time // the last byte of the pack
 	quarantine *repo.Quarantine
 	unpack     error // the pack was refused, and so are all updates
 	errs       []error
@@ -87,7 +89,8 @@ type push struct {
 
 // take reads the pack and looks through it.
 func (p *push) take() {
-	pack := io.Reader(p.body)
+	p.received = time.Now()
+	pack := io.Reader(p)
 	if !p.req.hasPack() {
 		pack = strings.NewReader("")
 	}
@@ -106,6 +109,15 @@ func (p *push) take() {
 	if errors.Is(p.unpack, repo.ErrMissing) && p.req.shallow {
 		p.unpack = fmt.Errorf("%w: your clone is shallow, `git fetch --unshallow` completes it", p.unpack)
 	}
+}
+
+// Read reads the pack, and notes when its last byte came.
+func (p *push) Read(b []byte) (int, error) {
+	n, err := p.body.Read(b)
+	if n > 0 {
+		p.received = time.Now()
+	}
+	return n, err
 }
 
 func (p *push) discard() {
@@ -243,7 +255,7 @@ func (p *push) explain(err error) {
 func (p *push) public() *Push {
 	return &Push{
 		Repository: p.name, User: p.who, Options: p.req.options,
-		Updates: p.updates(), quarantine: p.quarantine,
+		Updates: p.updates(), Received: p.received, quarantine: p.quarantine,
 	}
 }
 

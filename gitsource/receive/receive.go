@@ -47,6 +47,7 @@ type Push struct {
 	User       string   // who pushes, as Access has said
 	Options    []string // of git push -o
 	Updates    []repo.Update
+	Received   time.Time // its last byte
 	quarantine *repo.Quarantine
 }
 

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -55,7 +57,7 @@ func (a *Agent) resync() store.Revision {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for uid := range a.workers {
+	for _, uid := range slices.Sorted(maps.Keys(a.workers)) { // in the same order each time
 		a.loop.Wake(uid)
 	}
 	return s.Revision()
@@ -102,7 +104,7 @@ func (a *Agent) wakeKnown(uid types.UID) {
 func (a *Agent) referred(k store.Key) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for uid := range a.users[k] {
+	for _, uid := range slices.Sorted(maps.Keys(a.users[k])) { // in the same order each time
 		if w := a.workers[uid]; w != nil {
 			w.mail = append(w.mail, (*worker).forgive)
 		}

@@ -113,6 +113,7 @@ type followed struct {
 	secret   store.Object // that it logs in with, as it was when it was opened
 	prepared *prepared    // by a push that is about to be accepted
 	seeded   bool
+	failures int // fetches in a row that failed
 	stop     context.CancelFunc
 }
 
@@ -121,6 +122,12 @@ type prepared struct {
 	change gitsource.Change
 	from   gitsource.Commit
 	plan   *apply.Plan
+}
+
+// retry is how long to wait after one more fetch that failed: a second at first, a minute at last. f.mu is held.
+func (f *followed) retry() time.Duration {
+	f.failures++
+	return min(time.Second<<min(f.failures-1, 6), time.Minute)
 }
 
 func (f *followed) close() {

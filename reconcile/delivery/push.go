@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mainstay-gitops/mainstay/gitsource"
 	"github.com/mainstay-gitops/mainstay/gitsource/receive"
@@ -117,7 +118,6 @@ func (d Pushes) check(ctx context.Context, p *receive.Push, u pushed, progress i
 
 // Accepted applies what was accepted, and shows its rollout unless the user does not want to wait.
 func (d Pushes) Accepted(ctx context.Context, p *receive.Push, progress io.Writer) {
-	started := d.Now()
 	for _, u := range d.followers(p) {
 		if u.source.Spec.Suspend {
 			continue
@@ -126,9 +126,11 @@ func (d Pushes) Accepted(ctx context.Context, p *receive.Push, progress io.Write
 		switch {
 		case err != nil:
 			fmt.Fprintf(progress, "accepted, but not applied yet: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n  "))
-		case plan == nil || slices.Contains(p.Options, optionNoWait):
-		default:
-			d.show(ctx, u.key, plan, started, progress)
+		case plan != nil:
+			fmt.Fprintf(progress, "applied in %s\n", d.Now().Sub(p.Received).Round(time.Millisecond))
+			if !slices.Contains(p.Options, optionNoWait) {
+				d.show(ctx, u.key, plan, p.Received, progress)
+			}
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/gitsource"
 	"github.com/mainstay-gitops/mainstay/gitsource/decode"
+	"github.com/mainstay-gitops/mainstay/gitsource/repo"
 	"github.com/mainstay-gitops/mainstay/gitsource/tree"
 	"github.com/mainstay-gitops/mainstay/reconcile/apply"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
@@ -54,8 +55,12 @@ func (d *Delivery) sync(ctx context.Context, key store.Key) (time.Duration, erro
 		if ctx.Err() != nil {
 			return 0, nil
 		}
+		if !errors.Is(err, repo.ErrEmpty) {
+			interval = min(interval, f.retry())
+		}
 		return interval, d.write(ctx, key, func(g *v1alpha1.GitSource) { notFetched(g, err, d.Now()) })
 	}
+	f.failures = 0
 	_, err = d.deliver(ctx, key, f, commit, false)
 	if apply.IsRefusal(err) || errors.Is(err, gitsource.ErrPath) {
 		return interval, nil // the source says so; the next commit may mend it

@@ -1,4 +1,4 @@
-package main
+package sandbox
 
 import (
 	"archive/tar"
@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// buildImage builds a Go program, and an image that holds nothing else, as an archive in file.
-func buildImage(ctx context.Context, program, ref, version, file string) error {
+// BuildImage builds a Go program for version, and an image named ref that holds nothing else, as an archive in file.
+func BuildImage(ctx context.Context, program, ref, version, file string) error {
 	binary := file + ".bin"
 	defer os.Remove(binary)
 	c := exec.CommandContext(ctx, "go", "build", "-ldflags", "-s -w -X main.version="+version, "-o", binary, program)

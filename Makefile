@@ -1,0 +1,48 @@
+# Mainstay is one static Go program. Everything is built without cgo: one variant of each library is enough.
+export CGO_ENABLED = 0
+GO ?= go
+SUDO ?= $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH")
+
+# What a node needs to run, and what the tests need beside it: clang compiles the kernel programs again, to see whether what
+# is committed is what comes out.
+node_tools = containerd runc nftables
+test_tools = $(node_tools) iproute2 clang llvm libbpf-dev
+
+.PHONY: build demo demo-check demo-end test bench lint generate clean node-tools test-tools
+
+build: ## the program, as bin/mainstay
+	$(GO) build -trimpath -o bin/mainstay ./cmd/mainstay
+
+demo: build node-tools ## from the first push to a rolling update, and left running to be played with
+	$(GO) build -o bin/demo ./cmd/demo
+	$(SUDO) bin/demo
+
+demo-check: build node-tools ## the same unattended, with figures; nothing is left of it
+	$(GO) build -o bin/demo ./cmd/demo
+	$(SUDO) bin/demo check
+
+demo-end: ## end what make demo left running
+	$(SUDO) bin/demo end
+
+test: test-tools lint ## everything: as root, on real containers, a real kernel and real git
+	$(SUDO) env CGO_ENABLED=0 MAINSTAY_TEST_ROOT=1 $(GO) test -timeout 20m ./...
+
+bench: build node-tools ## the figures of docs/PERFORMANCE.md, beside what they are compared with; wants a quiet machine
+	$(GO) build -o bin/bench ./cmd/bench
+	$(SUDO) bin/bench
+
+lint: ## formatting, vet, staticcheck, and a tidy go.mod
+	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+generate: test-tools ## the kernel programs, deep copies and OpenAPI, anew
+	$(GO) generate ./...
+
+clean:
+	rm -rf bin
+
+node-tools test-tools: %-tools:
+	@missing=; for p in $($*_tools); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] || { echo "installing$$missing"; $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
