@@ -38,14 +38,14 @@ func bigChange(i int, value string) map[string]string {
 func measureBig(ctx context.Context, b *bench) error {
 	const plain = "plain repository"
 	m := bigRows{
-		first:        b.row(row{Name: "10,000 manifests, whole first push", Unit: "s", FloorIs: plain, Aim: 5}),
-		firstApplied: b.row(row{Name: "  last byte to applied", Unit: "s"}),
-		line:         b.row(row{Name: "one line of 10,000 manifests, whole push", Unit: "ms", FloorIs: plain}),
-		lineApplied:  b.row(row{Name: "  last byte to applied", Unit: "ms", Aim: 100}),
-		none:         b.row(row{Name: "an empty commit, whole push", Unit: "ms", FloorIs: plain}),
-		noneApplied:  b.row(row{Name: "  last byte to applied", Unit: "ms", Aim: 10}),
-		drift:        b.row(row{Name: "drift put back, from the change's sending", Unit: "ms", Aim: 50}),
-		start:        b.row(row{Name: "start with 10,000 objects", Unit: "s"}),
+		first:        b.row(row{Name: "10,000 manifests, first push", Unit: "s", FloorIs: plain, Aim: 5}),
+		firstApplied: b.row(row{Name: "10,000 manifests, first push, last byte to applied", Unit: "s"}),
+		line:         b.row(row{Name: "10,000 manifests, one line, push", Unit: "ms", FloorIs: plain}),
+		lineApplied:  b.row(row{Name: "10,000 manifests, one line, last byte to applied", Unit: "ms", Aim: 100}),
+		none:         b.row(row{Name: "10,000 manifests, empty commit, push", Unit: "ms", FloorIs: plain}),
+		noneApplied:  b.row(row{Name: "10,000 manifests, empty commit, last byte to applied", Unit: "ms", Aim: 10}),
+		drift:        b.row(row{Name: "10,000 manifests, drift put back", Unit: "ms", Aim: 50}),
+		start:        b.row(row{Name: "10,000 manifests, start of the daemon with them", Unit: "s"}),
 	}
 	for i := range min(b.rounds, 3) {
 		if err := b.with(ctx, func(n *node) error { return m.round(ctx, n, i) }); err != nil {

@@ -37,9 +37,9 @@ var sources = schema.GroupVersionResource{Group: "mainstay.dev", Version: "v1alp
 // when the webhook was called (or, for the first, the source made).
 func measureFolder(ctx context.Context, b *bench) error {
 	return b.with(ctx, func(n *node) error {
-		first := b.row(row{Name: "first sync of 10,000 manifests, local repository", Unit: "s", Aim: 5})
-		line := b.row(row{Name: "one line of them, from the webhook's sending", Unit: "ms", Aim: 100})
-		none := b.row(row{Name: "an empty commit, from the webhook's sending", Unit: "ms", Aim: 10})
+		first := b.row(row{Name: "10,000 manifests, local repository, first sync", Unit: "s", Aim: 5})
+		line := b.row(row{Name: "10,000 manifests, one line, from the webhook", Unit: "ms", Aim: 100})
+		none := b.row(row{Name: "10,000 manifests, empty commit, from the webhook", Unit: "ms", Aim: 10})
 		r, err := b.repository(ctx, "folder", bigManifests())
 		if err != nil {
 			return err

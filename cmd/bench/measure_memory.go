@@ -72,11 +72,11 @@ func (n *node) recordMemory(ctx context.Context, when string, aim float64) error
 				if role == "shim" {
 					name = fmt.Sprintf("%d shims", f.count)
 				}
-				anon := n.b.row(row{Name: fmt.Sprintf("memory, %s: %s, RssAnon", when, name), Unit: "MiB"})
+				anon := n.b.row(row{Name: fmt.Sprintf("memory, %s, %s, RssAnon", when, name), Unit: "MiB"})
 				if role == "daemon" {
 					anon.Aim = aim
 				}
-				rows[role] = [2]*row{anon, n.b.row(row{Name: "  RSS", Unit: "MiB"})}
+				rows[role] = [2]*row{anon, n.b.row(row{Name: fmt.Sprintf("memory, %s, %s, RSS", when, name), Unit: "MiB"})}
 			}
 			rows[role][0].ours(f.anon)
 			rows[role][1].ours(f.resting)

@@ -17,7 +17,7 @@ const patience = 45 * time.Second
 func measureReady(ctx context.Context, b *bench) error {
 	return b.with(ctx, func(n *node) error {
 		fromPush := b.row(row{Name: "1 replica ready, from the push's start", Unit: "s", Aim: 0.25})
-		fromApplied := b.row(row{Name: "  from the line that says applied", Unit: "s"})
+		fromApplied := b.row(row{Name: "1 replica ready, from the line applied", Unit: "s"})
 		r, err := tenManifests(ctx, n, "ready")
 		if err != nil {
 			return err

@@ -14,8 +14,8 @@ import (
 func measurePush(ctx context.Context, b *bench) error {
 	return b.with(ctx, func(n *node) error {
 		whole := b.row(row{Name: "push of one line, 10 manifests", Unit: "ms", FloorIs: "plain repository", AimRatio: 1.3})
-		given := b.row(row{Name: "  the same, with the token given", Unit: "ms", FloorIs: "plain repository"})
-		applied := b.row(row{Name: "  last byte to applied", Unit: "ms", Aim: 25})
+		given := b.row(row{Name: "push of one line, with the token given", Unit: "ms", FloorIs: "plain repository"})
+		applied := b.row(row{Name: "push of one line, last byte to applied", Unit: "ms", Aim: 25})
 		r, err := tenManifests(ctx, n, "ten")
 		if err != nil {
 			return err

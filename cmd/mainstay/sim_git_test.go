@@ -161,12 +161,12 @@ func (r *simRepo) add(rng *rand.Rand) {
 }
 
 func (a simApp) changed(rng *rand.Rand) simApp {
-	switch rng.IntN(14) {
+	switch rng.IntN(16) {
 	case 0, 1:
 		a.Replicas = rng.IntN(6)
 	case 2, 3, 4, 5:
 		a.Image = "example.com/web:" + []string{"v1", "v2", "v3", "v1", "v2", "v3", "crash", "deaf", "tough", "nowhere"}[rng.IntN(10)]
-	case 6:
+	case 6, 14, 15:
 		a.Config++
 	case 7, 8:
 		fence := [][2]string{{"1", "0"}, {"0", "1"}, {"50%", "0"}, {"2", "2"}, {"0", "60%"}, {"25%", "25%"}}[rng.IntN(6)]
@@ -191,6 +191,17 @@ func (r *simRepo) mend() {
 		a.Paused = false
 		if _, ok := simRegistry[a.Image]; !ok || strings.HasSuffix(a.Image, "crash") || strings.HasSuffix(a.Image, "deaf") {
 			a.Image = "example.com/web:v2"
+		}
+		r.apps[key] = a
+	}
+	r.commit()
+}
+
+// renew is a commit with another image for all, when nothing fails.
+func (r *simRepo) renew() {
+	for key, a := range r.apps {
+		if a.Image = "example.com/web:v3"; r.head().apps[key].Image == a.Image {
+			a.Image = "example.com/web:v1"
 		}
 		r.apps[key] = a
 	}

@@ -41,6 +41,7 @@ type sim struct {
 	rng     *rand.Rand
 	now     time.Time
 	end     time.Time // of the current run
+	trouble time.Time // the last
 	luck    float64   // of each thing that may fail; 1: nothing fails
 	mortal  bool      // the daemon may die
 	guard   bool
@@ -108,7 +109,7 @@ func simSeeds(t *testing.T) []uint64 {
 		return []uint64{one}
 	}
 	var seeds []uint64
-	for i := range uint64(30) {
+	for i := range uint64(24) {
 		seeds = append(seeds, i+1)
 	}
 	for range number("MAINSTAY_TEST_SEEDS", 1) {
@@ -134,6 +135,8 @@ func simulate(t *testing.T, seed uint64, guard bool) *sim {
 	}
 	w.luck, w.mortal = 1, false
 	w.git.mend()
+	w.settle()
+	w.git.renew()
 	w.settle()
 	w.bury()
 	return w
@@ -188,7 +191,13 @@ func simFolder(t testing.TB) string {
 func (w *sim) clock() time.Time { return w.now }
 
 // chance tells whether something that may fail does.
-func (w *sim) chance() bool { return w.rng.Float64() >= w.luck }
+func (w *sim) chance() bool {
+	if w.rng.Float64() < w.luck {
+		return false
+	}
+	w.trouble = w.now
+	return true
+}
 
 // run lets time pass.
 func (w *sim) run(d time.Duration) {
@@ -224,6 +233,7 @@ func (w *sim) step() {
 	p := ready[w.rng.IntN(len(ready))]
 	if w.luck < 1 && w.rng.IntN(200) == 0 {
 		p.slow = w.now.Add(time.Duration(w.rng.IntN(1500)) * time.Millisecond)
+		w.trouble = p.slow
 	} else if p.resume(w) {
 		w.rouse()
 	}
@@ -266,6 +276,7 @@ func (w *sim) wait() {
 // die ends the daemon wherever it is. It comes up again at once, or after a while.
 func (w *sim) die() {
 	w.deaths++
+	w.trouble = w.now
 	w.bury()
 	w.up = w.now
 	if w.rng.IntN(3) == 0 {

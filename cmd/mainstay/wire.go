@@ -19,7 +19,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/mainstay-gitops/mainstay/dataplane/service"
 	"github.com/mainstay-gitops/mainstay/gitsource/receive"
 	"github.com/mainstay-gitops/mainstay/gitsource/repo"
 	"github.com/mainstay-gitops/mainstay/gitsource/trigger"
@@ -115,7 +117,7 @@ func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) 
 
 // openControlPlane opens what lasts.
 func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
-	c := &controlPlane{scheme: scheme.New(scheme.Options{Unsupported: pod.Unsupported})}
+	c := &controlPlane{scheme: scheme.New(scheme.Options{Unsupported: unsupported, UnsupportedService: service.Unsupported})}
 	patcher, err := patch.New(c.scheme)
 	if err != nil {
 		return nil, err
@@ -140,6 +142,11 @@ func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
 		Mirrors: o.under("mirrors"), Watch: watchFiles, Log: log,
 	})
 	return c, nil
+}
+
+// unsupported is what pods may not ask for yet.
+func unsupported(spec *corev1.PodSpec) field.ErrorList {
+	return append(pod.Unsupported(spec), schedule.Unsupported(spec)...)
 }
 
 // watchFiles looks whenever a local folder changes, or a local repository moves a branch.

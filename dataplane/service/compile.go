@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/mainstay-gitops/mainstay/dataplane/target"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -28,7 +29,9 @@ func Compile(s *store.Snapshot, node string, service store.Key, was Rows, ids ID
 	if len(addrs) == 0 {
 		return Rows{}, ids, ignored
 	}
-	ignored = append(ignored, unsupported(svc)...)
+	for _, e := range Unsupported(&svc.Spec) {
+		ignored = append(ignored, e.Field+": "+e.Detail)
+	}
 	c := compilation{was: was, ids: ids, known: map[netip.AddrPort]ID{}}
 	for _, e := range was.Backends {
 		c.known[e.Value.AddrPort] = e.Key
@@ -38,7 +41,6 @@ func Compile(s *store.Snapshot, node string, service store.Key, was Rows, ids ID
 	for _, port := range svc.Spec.Ports {
 		protocol, ok := protocolOf(port.Protocol)
 		if !ok {
-			ignored = append(ignored, fmt.Sprintf("port %d: protocol %s is not carried, only TCP and UDP are", port.Port, port.Protocol))
 			continue
 		}
 		c.add(frontends(addrs, uint16(port.Port), protocol), members(endpoints, port, func(e discoveryv1.Endpoint) bool {
@@ -70,18 +72,30 @@ func addresses(svc *corev1.Service) (addrs []netip.Addr, ignored []string) {
 	return addrs, ignored
 }
 
-// unsupported is what svc asks for beside its cluster address, and does not get.
-func unsupported(svc *corev1.Service) (what []string) {
-	if svc.Spec.Type == corev1.ServiceTypeNodePort || svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
-		what = append(what, fmt.Sprintf("type %s: only the cluster address is carried yet", svc.Spec.Type))
+// Unsupported is all that a service asks for and does not get yet, each with the path of its field inside the spec and the
+// reason.
+func Unsupported(s *corev1.ServiceSpec) (errs field.ErrorList) {
+	not := func(path *field.Path, why string) {
+		errs = append(errs, field.Forbidden(path, why+": not supported yet"))
 	}
-	if len(svc.Spec.ExternalIPs) > 0 {
-		what = append(what, "externalIPs: only the cluster address is carried yet")
+	if s.Type == corev1.ServiceTypeNodePort || s.Type == corev1.ServiceTypeLoadBalancer {
+		not(field.NewPath("type"), "services of type "+string(s.Type))
 	}
-	if svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
-		what = append(what, "sessionAffinity: clients are not kept to one endpoint yet")
+	if len(s.ExternalIPs) > 0 {
+		not(field.NewPath("externalIPs"), "addresses other than the cluster address")
 	}
-	return what
+	if s.SessionAffinity == corev1.ServiceAffinityClientIP {
+		not(field.NewPath("sessionAffinity"), "keeping a client to one endpoint")
+	}
+	for i, p := range s.Ports {
+		if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP && p.Protocol != corev1.ProtocolUDP {
+			not(field.NewPath("ports").Index(i).Child("protocol"), "protocols other than TCP and UDP")
+		}
+	}
+	if slices.Contains(s.IPFamilies, corev1.IPv6Protocol) || s.IPFamilyPolicy != nil && *s.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack {
+		not(field.NewPath("ipFamilies"), "IPv6")
+	}
+	return errs
 }
 
 // frontends are where one port is called. Who lets a service be called elsewhere too (node ports, external addresses) adds

@@ -25,6 +25,8 @@ type Options struct {
 	// Unsupported tells what the nodes cannot do yet of a pod, with paths that begin inside the spec
 	// ("containers[0].lifecycle"). Such pods, and templates of them, are refused. Nil: they can do all.
 	Unsupported func(*corev1.PodSpec) field.ErrorList
+	// UnsupportedService is the same for services.
+	UnsupportedService func(*corev1.ServiceSpec) field.ErrorList
 }
 
 // A Scheme is the kinds that are served. It does not change after New, and may be used from any number of goroutines.

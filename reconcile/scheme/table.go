@@ -18,7 +18,7 @@ import (
 
 // table has one row for each kind that is served. A kind that is not here is refused.
 func table(opts Options) []*Kind {
-	v := validate.Rules{Unsupported: opts.Unsupported}
+	v := validate.Rules{Unsupported: opts.Unsupported, UnsupportedService: opts.UnsupportedService}
 	kinds := slices.Concat(coreKinds(v), appsKinds(v), otherKinds(), ownKinds())
 	slices.SortStableFunc(kinds, byPriority)
 	return kinds
@@ -65,7 +65,7 @@ func coreKinds(v validate.Rules) []*Kind {
 		}),
 		typed(Kind{GroupVersionKind: core("Service"), Plural: "services", Short: list("svc"), Categories: list("all"), Namespaced: true, Status: true}, rules[*corev1.Service]{
 			defaults: defaults.Service, create: createService, change: changeService,
-			validate: validate.Service, update: validate.ServiceUpdate, status: validate.ServiceStatusUpdate,
+			validate: v.Service, update: v.ServiceUpdate, status: validate.ServiceStatusUpdate,
 			table: columns.Services(), labels: list("spec.clusterIP", "spec.type"), fields: serviceFields,
 		}),
 	}

@@ -17,6 +17,16 @@ import (
 type Rules struct {
 	// Unsupported tells what they cannot do of a pod, with paths that begin inside the spec. Nil: they can do all.
 	Unsupported func(*corev1.PodSpec) field.ErrorList
+	// UnsupportedService is the same for services.
+	UnsupportedService func(*corev1.ServiceSpec) field.ErrorList
+}
+
+// within puts the paths of errs below path.
+func within(path *field.Path, errs field.ErrorList) field.ErrorList {
+	for _, e := range errs {
+		e.Field = path.String() + "." + e.Field
+	}
+	return errs
 }
 
 func root(name string) *field.Path { return field.NewPath(name) }

@@ -33,11 +33,7 @@ func (v Rules) unsupported(s *corev1.PodSpec, path *field.Path) field.ErrorList 
 	if v.Unsupported == nil {
 		return nil
 	}
-	errs := v.Unsupported(s)
-	for _, e := range errs {
-		e.Field = path.String() + "." + e.Field
-	}
-	return errs
+	return within(path, v.Unsupported(s))
 }
 
 // podTemplate validates a template of pods that are always restarted.

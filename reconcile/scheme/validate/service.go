@@ -13,12 +13,21 @@ import (
 )
 
 // Service validates a new Service.
-func Service(s *corev1.Service) field.ErrorList {
-	return append(metadata(&s.ObjectMeta, validation.NameIsDNSLabel), serviceSpec(&s.Spec, nil)...)
+func (v Rules) Service(s *corev1.Service) field.ErrorList {
+	errs := append(metadata(&s.ObjectMeta, validation.NameIsDNSLabel), serviceSpec(&s.Spec, nil)...)
+	return append(errs, v.unsupportedService(&s.Spec)...)
+}
+
+// unsupportedService is what the nodes cannot do yet of s.
+func (v Rules) unsupportedService(s *corev1.ServiceSpec) field.ErrorList {
+	if v.UnsupportedService == nil {
+		return nil
+	}
+	return within(root("spec"), v.UnsupportedService(s))
 }
 
 // ServiceUpdate keeps the address that clients know.
-func ServiceUpdate(new, old *corev1.Service) field.ErrorList {
+func (v Rules) ServiceUpdate(new, old *corev1.Service) field.ErrorList {
 	path := root("spec")
 	errs := metadataUpdate(&new.ObjectMeta, &old.ObjectMeta)
 	if old.Spec.Type != corev1.ServiceTypeExternalName && new.Spec.Type != corev1.ServiceTypeExternalName && old.Spec.ClusterIP != "" {
@@ -30,7 +39,8 @@ func ServiceUpdate(new, old *corev1.Service) field.ErrorList {
 	if old.Spec.LoadBalancerClass != nil && new.Spec.Type == corev1.ServiceTypeLoadBalancer && !same(new.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
 		errs = append(errs, field.Invalid(path.Child("loadBalancerClass"), new.Spec.LoadBalancerClass, "may not change once set"))
 	}
-	return append(errs, serviceSpec(&new.Spec, &old.Spec)...)
+	errs = append(errs, serviceSpec(&new.Spec, &old.Spec)...)
+	return append(errs, v.unsupportedService(&new.Spec)...)
 }
 
 // ServiceStatusUpdate validates the addresses of load balancers.
