@@ -50,7 +50,7 @@ store, schedules it, runs it on containerd, and load-balances its services in eB
 	c.PersistentFlags().StringVar(&at.data, "data", defaultData(), "folder that holds everything (environment: MAINSTAY_DATA)")
 	c.AddCommand(
 		newUpCommand(&at), newDownCommand(&at), newCheckCommand(&at),
-		newRemoteCommand(&at), newCredentialCommand(&at),
+		newRemoteCommand(&at),
 		newPlanCommand(&at), newStatusCommand(&at), newWhyCommand(&at),
 		newKubectlCommand(&at), newImageCommand(&at), newVersionCommand(), newKeeperCommand(),
 	)

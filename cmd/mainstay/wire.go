@@ -109,6 +109,7 @@ func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) 
 	if err := h.serve(ctx); err != nil {
 		return h, err
 	}
+	h.runner(trimMemory)
 	h.runner(h.control.backend.Run)
 	h.controllers()
 	n.runners(h.runner)

@@ -121,6 +121,7 @@ func TestPacksThatAreNotWhatTheyShouldBe(t *testing.T) {
 	slash, slashCommit, slashHash := treeOf("100644 a/b\x00HASH")
 	up, upCommit, upHash := treeOf("40000 ..\x00HASH")
 	fine, fineCommit, fineHash := treeOf("100644 a\x00HASH")
+	emptyCommit := bytes.Replace(fineCommit.data, []byte("\nauthor"), []byte("\nparent "+fineHash+"\nauthor"), 1)
 	headless := []byte("author A <a@b> 1 +0000\n\nno tree\n")
 	tests := []struct {
 		name, ref, hash string
@@ -135,6 +136,7 @@ func TestPacksThatAreNotWhatTheyShouldBe(t *testing.T) {
 		{"it has more behind it", "", hash, sealed(append(bytes.Clone(good[:len(good)-20]), "rubbish"...)), "bad pack"},
 		{"it is thin", "", hash, packOf(t, w.work, "HEAD\n^HEAD~1\n", "--revs", "--thin", "--delta-base-offset"), "a delta whose base is not in the pack"},
 		{"it is a commit without its tree", "", hash, packOf(t, w.work, hash+"\n"), "the pack is not complete"},
+		{"it lacks a file of two commits that are alike", "", tree.HashOf("commit", emptyCommit).String(), madeUp(made{commitKind, emptyCommit}, fineCommit, fine), "is missing"},
 		{"it is of another commit", "", strings.Repeat("ab", 20), good, "is missing"},
 		{"it has what nothing refers to", "", hash, packOf(t, w.work, hash+"\n"+gittest.Git(t, w.work, "rev-parse", "HEAD^{tree}", "HEAD:a.yaml")+"\n"+stray(t, w.work)+"\n"), "nothing refers to"},
 		{"a tree is out of order", "", unsortedHash, madeUp(unsortedCommit, unsorted, made{blobKind, blob}), "malformed tree"},

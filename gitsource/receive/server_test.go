@@ -159,6 +159,15 @@ func TestAPushArrives(t *testing.T) {
 	}
 }
 
+func TestAHistoryMayComeBackToWhatItWas(t *testing.T) {
+	w := newWorld(t)
+	gittest.Commit(t, w.work, "first", gittest.Files{"a.yaml": "a\n", "b/c.yaml": "c\n"})
+	gittest.Git(t, w.work, "commit", "-q", "--allow-empty", "-m", "nothing new")
+	gittest.Commit(t, w.work, "another", gittest.Files{"a.yaml": "b\n"})
+	gittest.Git(t, w.work, "revert", "--no-edit", "HEAD")
+	gittest.Git(t, w.work, "push", "origin", "main")
+}
+
 func TestWhatWasPushedComesBack(t *testing.T) {
 	w := newWorld(t)
 	first := gittest.Commit(t, w.work, "first", gittest.Files{"a.yaml": "a\n", "b/c.yaml": "c\n"})

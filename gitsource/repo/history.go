@@ -80,8 +80,8 @@ type walker struct {
 	todo []wanted
 }
 
-// wanted is an object of a kind; AnyObject if any will do. For a tree, was is the one in its place a commit before: what
-// it has, need not be looked for.
+// wanted is an object of a kind; AnyObject if any will do. For a tree, was is the one in its place in a commit that was
+// here before: what it has, need not be looked for.
 type wanted struct {
 	hash tree.Hash
 	kind plumbing.ObjectType
@@ -140,6 +140,9 @@ func (w *walker) followCommit(h tree.Hash, data []byte) error {
 	root := wanted{hash: c.Tree, kind: plumbing.TreeObject}
 	for _, p := range c.Parents {
 		w.want(wanted{hash: p, kind: plumbing.CommitObject})
+		if w.isNew(p) {
+			continue // its tree is not looked through yet
+		}
 		if parent, err := w.Commit(p); err == nil { // else it is found missing in its turn
 			root.was = parent.Tree
 		}
