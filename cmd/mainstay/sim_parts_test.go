@@ -18,12 +18,10 @@ import (
 	"github.com/mainstay-gitops/mainstay/nodes/image"
 	"github.com/mainstay-gitops/mainstay/reconcile/apply"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
-	"github.com/mainstay-gitops/mainstay/reconcile/lifecycle"
 	"github.com/mainstay-gitops/mainstay/reconcile/network"
 	"github.com/mainstay-gitops/mainstay/reconcile/schedule"
 	"github.com/mainstay-gitops/mainstay/reconcile/schedule/plugin"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
-	"github.com/mainstay-gitops/mainstay/reconcile/workload"
 )
 
 // A simPart is one thing of the cluster that takes steps. It may pause in the middle of one.
@@ -127,11 +125,8 @@ func (w *sim) begin() {
 	l.store, err = store.Open(w.ledger, w.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}, Keep: keep, Guard: w.guard})
 	w.must(err)
 	opts := control.Options{Now: w.clock, Rand: l.rng}
-	// What follows is what controllers() in wire.go runs.
 	l.engine = control.NewEngine(simPlanner{simStore{l.store, w}, l}, l.carrier, opts,
-		lifecycle.System{ServiceAddress: simServices.Addr().Next(), API: netip.MustParseAddrPort("10.244.0.1:6443")},
-		lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{},
-		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{})
+		controllers(simServices.Addr().Next(), netip.MustParseAddrPort("10.244.0.1:6443"))...)
 	l.scheduler = schedule.New(simStore{l.store, w}, l.carrier, plugin.Default(), opts)
 	l.services, err = service.New(l.ctx, service.Config{Store: l.store, Node: simNode, Tables: w.faultyTables(), Grace: w.grace, Now: w.clock})
 	w.must(err)

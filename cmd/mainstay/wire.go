@@ -111,7 +111,7 @@ func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) 
 	}
 	h.runner(trimMemory)
 	h.runner(h.control.backend.Run)
-	h.controllers()
+	h.work()
 	n.runners(h.runner)
 	return h, firstSource(ctx, h.control.store, h.control, o)
 }
@@ -160,15 +160,20 @@ func watchFiles(ctx context.Context, path string, changed func()) error {
 	return trigger.Folder(path, changed).Run(ctx)
 }
 
-// controllers starts what turns wishes into work.
-func (h *house) controllers() {
-	c, opts := h.control, control.Options{Log: h.log}
-	api := netip.AddrPortFrom(h.node.gateway(), apiPort)
-	engine := control.NewEngine(c.store, c.carrier, opts,
-		lifecycle.System{ServiceAddress: h.o.serviceRange.Masked().Addr().Next(), API: api},
+// controllers are all that there are. address is that of the service kubernetes, api is where it leads.
+func controllers(address netip.Addr, api netip.AddrPort) []control.Controller {
+	return []control.Controller{
+		lifecycle.System{ServiceAddress: address, API: api},
 		lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{},
-		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{})
-	h.runner(engine.Run)
+		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{},
+	}
+}
+
+// work starts what turns wishes into work.
+func (h *house) work() {
+	c, opts := h.control, control.Options{Log: h.log}
+	all := controllers(h.o.serviceRange.Masked().Addr().Next(), netip.AddrPortFrom(h.node.gateway(), apiPort))
+	h.runner(control.NewEngine(c.store, c.carrier, opts, all...).Run)
 	h.runner(schedule.New(c.store, c.carrier, plugin.Default(), opts).Run)
 	h.runner(c.delivery.Run)
 }

@@ -34,7 +34,7 @@ var kinds = func() store.Kinds {
 	k := store.Kinds{}
 	for kind, o := range map[string]store.Object{
 		"Pod": &corev1.Pod{}, "ConfigMap": &corev1.ConfigMap{}, "Secret": &corev1.Secret{}, "Service": &corev1.Service{},
-		"Node": &corev1.Node{}, "Event": &corev1.Event{},
+		"Node": &corev1.Node{}, "Event": &corev1.Event{}, "Namespace": &corev1.Namespace{},
 	} {
 		k.Add(schema.GroupVersionKind{Version: "v1", Kind: kind}, o)
 	}
@@ -206,6 +206,7 @@ func newNode(t testing.TB) *node {
 			t.Error(err)
 		}
 	})
+	n.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "hello"}})
 	return n
 }
 

@@ -89,8 +89,12 @@ func (l *Local) create(tx *store.Tx, o store.Object) error {
 	return tx.Create(o)
 }
 
-// event adds an event, or counts up the one that is there.
+// event adds an event, or counts up the one that is there. What is about an object whose namespace is gone or going is
+// left out: nobody would remove it again.
 func (l *Local) event(tx *store.Tx, e *corev1.Event) error {
+	if ns, ok := store.Get[*corev1.Namespace](tx.Snapshot, "", e.Namespace); !ok || ns.DeletionTimestamp != nil {
+		return nil
+	}
 	old, ok := store.Get[*corev1.Event](tx.Snapshot, e.Namespace, e.Name)
 	if !ok {
 		return l.create(tx, e.DeepCopy())
