@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -131,7 +132,11 @@ func compareConnects(service, direct netip.AddrPort) (through, plain float64, er
 func connectMany(to netip.AddrPort, took *[]float64) error {
 	for range connectsATurn {
 		started := time.Now()
-		if err := connectOnce(to); err != nil {
+		err := connectOnce(to)
+		if errors.Is(err, unix.EINTR) {
+			continue // the runtime's own signal came between: no sample
+		}
+		if err != nil {
 			return fmt.Errorf("connect to %s: %w", to, err)
 		}
 		*took = append(*took, float64(time.Since(started).Nanoseconds())/1e3)
