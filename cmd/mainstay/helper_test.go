@@ -14,10 +14,17 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // helperArg as the first argument makes this test program one of the helpers that stories run in their world.
@@ -44,6 +51,8 @@ func help(verb string, args []string) error {
 		return helpHook(args[0], args[1])
 	case "call":
 		return helpCall(args[0])
+	case "watch":
+		return helpWatch()
 	}
 	return fmt.Errorf("no such helper: %s", verb)
 }
@@ -95,6 +104,60 @@ func helpHook(source, secret string) error {
 	if r.StatusCode != http.StatusAccepted {
 		return fmt.Errorf("%s", r.Status)
 	}
+	return nil
+}
+
+// helpWatch watches ConfigMaps until it has seen 100 new ones. It cuts the watch after 1, 2 and 50 of them, and resumes it
+// after the last that it saw.
+func helpWatch() error {
+	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patienceOfStories)
+	defer cancel()
+	list, err := client.CoreV1().ConfigMaps("default").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	fmt.Println("watching")
+	cutAt := map[int]bool{1: true, 2: true, 50: true}
+	at, first, last, cuts, seen := list.ResourceVersion, uint64(0), uint64(0), 0, map[string]bool{}
+	for len(seen) < 100 {
+		w, err := client.CoreV1().ConfigMaps("default").Watch(ctx, metav1.ListOptions{ResourceVersion: at})
+		if err != nil {
+			return err
+		}
+		for e := range w.ResultChan() {
+			o, ok := e.Object.(*corev1.ConfigMap)
+			if !ok || e.Type != watch.Added || seen[o.Name] {
+				return fmt.Errorf("unexpected: %s %v", e.Type, e.Object)
+			}
+			seen[o.Name], at = true, o.ResourceVersion
+			if last, err = strconv.ParseUint(at, 10, 64); err != nil {
+				return err
+			}
+			if len(seen) == 1 {
+				first = last
+			}
+			if cutAt[len(seen)] {
+				cuts++
+				break
+			}
+			if len(seen) == 100 {
+				break
+			}
+		}
+		w.Stop()
+		if ctx.Err() != nil {
+			return fmt.Errorf("only %d objects came: %w", len(seen), ctx.Err())
+		}
+	}
+	fmt.Printf("%d objects, in %d consecutive revisions, after %d cuts\n", len(seen), last-first+1, cuts)
 	return nil
 }
 

@@ -33,6 +33,7 @@ type world struct {
 	node      string
 	up        *daemon
 	loads     map[string]*daemon
+	watcher   *daemon
 	processes []*daemon
 }
 
@@ -53,6 +54,7 @@ var verbs = map[string]func(*testscript.TestScript, bool, []string){
 	"hook":     cmdHook,
 	"load":     cmdLoad,
 	"serve":    cmdServe,
+	"watch":    cmdWatch,
 	"push":     cmdPush,
 	"replace":  cmdReplace,
 	"left":     cmdLeft,
@@ -283,6 +285,23 @@ func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	d, err := worldOf(ts).startHelper(args[0], ts.MkAbs(args[1]), args[2])
 	ts.Check(err)
 	ts.Check(d.awaitLine(regexp.MustCompile(`(?m)^serving`)))
+}
+
+// watch start lets a client of the API watch ConfigMaps, and cut and resume it; watch end waits until that has seen 100 of
+// them. What it has seen can be looked at.
+func cmdWatch(ts *testscript.TestScript, _ bool, args []string) {
+	w := worldOf(ts)
+	if args[0] == "start" {
+		d, err := w.startHelper("watch")
+		ts.Check(err)
+		w.watcher = d
+		ts.Check(d.awaitLine(regexp.MustCompile(`(?m)^watching`)))
+		return
+	}
+	<-w.watcher.done // it gives up by itself
+	text, _ := w.watcher.out.text()
+	fmt.Fprint(ts.Stdout(), text)
+	ts.Check(w.watcher.err)
 }
 
 // startHelper runs this test program in the world, as one of its helpers.
