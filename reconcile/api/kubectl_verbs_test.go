@@ -189,7 +189,7 @@ func TestKubectlReadsLogs(t *testing.T) {
 			{args: "logs one --tail=5 --previous --timestamps", want: `^default/one/web tail=5 previous=true timestamps=true\n$`},
 			{args: "logs two -c sidecar", want: `^default/two/sidecar `},
 			{args: "logs two -c nobody", want: `container nobody (is not valid for pod two|not found in pod two)`, fail: true},
-			{args: "logs two --all-containers", want: `(?s)default/two/web .*default/two/sidecar `},
+			{args: "logs two --all-containers", want: `(?s)default/two/web .*default/two/sidecar |default/two/sidecar .*default/two/web `},
 			{args: "logs nobody", want: `pods "nobody" not found`, fail: true},
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
