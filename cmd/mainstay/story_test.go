@@ -215,5 +215,7 @@ func (w *world) end() error {
 	if err := errors.Join(append(errs, removeNamespace(w.netns))...); err != nil {
 		return err
 	}
-	return os.Remove(filepath.Join(ledger, w.node))
+	err := os.Remove(filepath.Join(ledger, w.node))
+	_ = os.Remove(ledger) // if this was the last one
+	return err
 }

@@ -178,7 +178,9 @@ func whyEvents(w io.Writer, s *store.Snapshot, o store.Object, now time.Time) {
 	events := slices.Collect(store.List[*corev1.Event](s, store.Matching(func(e store.Object) bool {
 		return e.(*corev1.Event).InvolvedObject.UID == o.GetUID()
 	})))
-	slices.SortFunc(events, func(a, b *corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	slices.SortFunc(events, func(a, b *corev1.Event) int { // times are in seconds
+		return cmp.Or(a.LastTimestamp.Compare(b.LastTimestamp.Time), cmp.Compare(store.RevisionOf(a), store.RevisionOf(b)))
+	})
 	const most = 10
 	for _, e := range events[max(len(events)-most, 0):] {
 		times := ""

@@ -51,6 +51,11 @@ func (d *Delivery) changed(delta store.Delta) {
 		d.notify(source)
 	}
 	d.seen = delta.Revision
+	for _, c := range delta.Changes { // who waits for what was just applied waits no longer if all of it is well
+		if g, ok := c.Object().(*v1alpha1.GitSource); ok {
+			d.notify(s.Key(g))
+		}
+	}
 	d.mu.Unlock()
 	for _, c := range delta.Changes {
 		switch o := c.Object().(type) {
