@@ -381,10 +381,15 @@ func makeNamespace(path string) error {
 	if err := os.WriteFile(path, nil, 0o444); err != nil {
 		return err
 	}
+	own, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return err
+	}
+	defer own.Close()
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		done <- func() error {
+		runtime.LockOSThread()
+		err := func() error {
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 				return err
 			}
@@ -397,6 +402,12 @@ func makeNamespace(path string) error {
 			}
 			return unix.Mount(fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid()), path, "", unix.MS_BIND, "")
 		}()
+		// The thread must not end: processes that were started from it would be killed, see Pdeathsig.
+		back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET)
+		if back == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- errors.Join(err, back)
 	}()
 	return <-done
 }
