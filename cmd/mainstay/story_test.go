@@ -1,28 +1,20 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/mainstay-gitops/mainstay/cmd/internal/sandbox"
 )
 
 // TestStories runs each story in testdata/script: a user's hour with Mainstay, on the real thing. Each has a network
@@ -79,71 +71,20 @@ func buildTools(t *testing.T) *tools {
 		t.Fatal(err)
 	}
 	to := &tools{mainstay: filepath.Join(dir, "mainstay"), helper: self}
-	goBuild(t, to.mainstay, ".", "")
-	programs := map[string]struct{ pkg, flags string }{
-		"hello:v1": {"../../examples/hello", "-X main.version=v1"},
-		"hello:v2": {"../../examples/hello", "-X main.version=v2"},
-		"tool:v1":  {"./testdata/tool", ""},
+	c := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", to.mainstay, ".")
+	if text, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("build mainstay: %v\n%s", err, text)
 	}
-	for ref, p := range programs {
-		bin := filepath.Join(dir, "program")
-		goBuild(t, bin, p.pkg, p.flags)
-		archive := filepath.Join(dir, strings.ReplaceAll(ref, ":", "-")+".tar")
-		if err := writeImage(bin, "mainstay.local/"+ref, archive); err != nil {
+	for _, p := range []struct{ program, name, version string }{
+		{"../../examples/hello", "hello", "v1"}, {"../../examples/hello", "hello", "v2"}, {"./testdata/tool", "tool", "v1"},
+	} {
+		archive := filepath.Join(dir, p.name+"-"+p.version+".tar")
+		if err := sandbox.BuildImage(t.Context(), p.program, "mainstay.local/"+p.name+":"+p.version, p.version, archive); err != nil {
 			t.Fatal(err)
 		}
 		to.images = append(to.images, archive)
 	}
 	return to
-}
-
-func goBuild(t *testing.T, out, pkg, flags string) {
-	t.Helper()
-	c := exec.Command("go", "build", "-ldflags", "-s -w "+flags, "-o", out, pkg)
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", pkg, err, text)
-	}
-}
-
-// writeImage writes an archive with an image that has one static program, as its entrypoint.
-func writeImage(program, ref, archive string) error {
-	b, err := os.ReadFile(program)
-	if err != nil {
-		return err
-	}
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	if err := w.WriteHeader(&tar.Header{Name: "program", Mode: 0o755, Size: int64(len(b))}); err != nil {
-		return err
-	}
-	if _, err := w.Write(b); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
-	if err != nil {
-		return err
-	}
-	image, err := mutate.AppendLayers(empty.Image, l)
-	if err != nil {
-		return err
-	}
-	cfg, err := image.ConfigFile()
-	if err != nil {
-		return err
-	}
-	cfg.Architecture, cfg.OS, cfg.Config = runtime.GOARCH, "linux", v1.Config{Entrypoint: []string{"/program"}}
-	if image, err = mutate.ConfigFile(image, cfg); err != nil {
-		return err
-	}
-	tag, err := name.NewTag(ref)
-	if err != nil {
-		return err
-	}
-	return tarball.WriteToFile(archive, tag, image)
 }
 
 var stories atomic.Int32
@@ -159,7 +100,7 @@ func newWorld(work string, to *tools) (*world, error) {
 	if err := os.WriteFile(filepath.Join(ledger, w.node), []byte(work), 0o600); err != nil {
 		return nil, err
 	}
-	return w, makeNamespace(w.netns)
+	return w, sandbox.Keep(w.netns)
 }
 
 // ledger has a file for each story that plays: named after its node, and its work folder in it. So the next run finds what
@@ -212,7 +153,7 @@ func (w *world) end() error {
 	for _, p := range w.processes {
 		p.stop()
 	}
-	if err := errors.Join(append(errs, removeNamespace(w.netns))...); err != nil {
+	if err := errors.Join(append(errs, sandbox.Remove(w.netns))...); err != nil {
 		return err
 	}
 	err := os.Remove(filepath.Join(ledger, w.node))

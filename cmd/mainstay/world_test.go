@@ -10,15 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // patienceOfStories is how long something may take to become so in a story.
@@ -240,7 +237,7 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("until %q: %v still says\n%s\nmainstay status says\n%s\nthe daemon says\n%s", re, args, said, status, log[max(len(log)-4000, 0):])
 		}
 		said = fmt.Sprintf("%s(%v)", out, err)
-		time.Sleep(50 * time.Millisecond) // between questions, not in place of an answer
+		<-time.After(50 * time.Millisecond) // between questions, not in place of an answer
 	}
 }
 
@@ -375,44 +372,6 @@ func (w *world) left(ts *testscript.TestScript) []string {
 	}
 	return found
 }
-
-// makeNamespace makes a network namespace with its loopback up, kept by a mount at path.
-func makeNamespace(path string) error {
-	if err := os.WriteFile(path, nil, 0o444); err != nil {
-		return err
-	}
-	own, err := os.Open("/proc/self/ns/net")
-	if err != nil {
-		return err
-	}
-	defer own.Close()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				return err
-			}
-			lo, err := netlink.LinkByName("lo")
-			if err != nil {
-				return err
-			}
-			if err := netlink.LinkSetUp(lo); err != nil {
-				return err
-			}
-			return unix.Mount(fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid()), path, "", unix.MS_BIND, "")
-		}()
-		// The thread must not end: processes that were started from it would be killed, see Pdeathsig.
-		back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET)
-		if back == nil {
-			runtime.UnlockOSThread()
-		}
-		done <- errors.Join(err, back)
-	}()
-	return <-done
-}
-
-func removeNamespace(path string) error { return unix.Unmount(path, unix.MNT_DETACH) }
 
 // watched is what a process has written so far.
 type watched struct {

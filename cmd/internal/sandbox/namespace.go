@@ -39,10 +39,21 @@ func Keep(path string) error {
 		return fmt.Errorf("make a network namespace: %w", err)
 	}
 	f.Close()
+	own, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		return fmt.Errorf("make a network namespace: %w", err)
+	}
+	defer own.Close()
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread, which is in the namespace, ends with the goroutine
-		done <- keepHere(path)
+		runtime.LockOSThread()
+		err := keepHere(path)
+		// Back, rather than let the thread end: processes that were started from it may be meant to end with it (Pdeathsig).
+		back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET)
+		if back == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- errors.Join(err, back)
 	}()
 	if err := <-done; err != nil {
 		return fmt.Errorf("make a network namespace: %w", err)
