@@ -8,18 +8,25 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/cgi"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -47,6 +54,8 @@ func help(verb string, args []string) error {
 		return helpLoad(args[0])
 	case "git":
 		return helpGit(args[0], args[1])
+	case "registry":
+		return helpRegistry(args[0], args[1])
 	case "hook":
 		return helpHook(args[0], args[1])
 	case "call":
@@ -186,6 +195,30 @@ func callOnce(client *http.Client, url string) error {
 		return fmt.Errorf("%s", r.Status)
 	}
 	return nil
+}
+
+// helpRegistry serves a registry that has the image of an archive, under the name of its file: hello-v1.tar is hello:v1.
+func helpRegistry(archive, addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- http.Serve(l, registry.New(registry.Logger(log.New(io.Discard, "", 0)))) }()
+	image, err := tarball.ImageFromPath(archive, nil)
+	if err != nil {
+		return err
+	}
+	repository, tag, _ := strings.Cut(strings.TrimSuffix(filepath.Base(archive), ".tar"), "-")
+	ref, err := name.NewTag(addr + "/" + repository + ":" + tag)
+	if err != nil {
+		return err
+	}
+	if err := remote.Write(ref, image); err != nil {
+		return err
+	}
+	fmt.Println("serving", l.Addr())
+	return <-done
 }
 
 // helpGit serves the repositories below dir with git http-backend.

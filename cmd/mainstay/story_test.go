@@ -133,7 +133,7 @@ func sweep(t *testing.T, to *tools) {
 
 func (w *world) vars() []string {
 	return []string{
-		"MAINSTAY=" + w.tools.mainstay, "MAINSTAY_DATA=" + w.data, "NETNS=" + w.netns, "NODE=" + w.node,
+		"MAINSTAY=" + w.tools.mainstay, "IMAGES=" + filepath.Dir(w.tools.images[0]), "MAINSTAY_DATA=" + w.data, "NETNS=" + w.netns, "NODE=" + w.node,
 		"HOME=" + w.work, "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=Story", "GIT_AUTHOR_EMAIL=story@example.invalid",
 		"GIT_COMMITTER_NAME=Story", "GIT_COMMITTER_EMAIL=story@example.invalid", "KUBECONFIG=" + filepath.Join(w.data, "kubeconfig"),
 	}

@@ -277,7 +277,8 @@ func (w *world) stopLoads() {
 	}
 }
 
-// serve git DIR ADDR serves the repositories below DIR over HTTP with git http-backend.
+// serve git DIR ADDR serves the repositories below DIR over HTTP with git http-backend; serve registry ARCHIVE ADDR serves
+// an image.
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
 	d, err := worldOf(ts).startHelper(args[0], ts.MkAbs(args[1]), args[2])
 	ts.Check(err)
