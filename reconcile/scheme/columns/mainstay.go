@@ -32,7 +32,7 @@ const shortHash = 7 // what people read of a commit's hash
 
 func short(hash string) string { return hash[:min(len(hash), shortHash)] }
 
-func ref(r v1alpha1.GitRef) string { return or(or(r.Branch, r.Tag), or(short(r.Commit), none)) }
+func ref(r v1alpha1.GitRef) string { return or(or(r.Branch, r.Tag), or(short(r.Commit), "main")) }
 
 func applied(g *v1alpha1.GitSource) string {
 	if g.Status.Applied == nil {
