@@ -33,8 +33,8 @@ type memory struct {
 	held uint64 // of the heap: objects, dead or alive, and free room that the machine does not have back
 }
 
-// wasteful tells whether a collection is worth its time: half of what lives is to be had, and not just a little.
-func wasteful(m memory) bool { return m.held > m.live+m.live/2+24<<20 }
+// wasteful tells whether a collection is worth its time: a quarter of what lives is to be had, and not just a little.
+func wasteful(m memory) bool { return m.held > m.live+m.live/4+16<<20 }
 
 func readMemory() memory {
 	s := []metrics.Sample{
