@@ -64,6 +64,7 @@ type controlPlane struct {
 	scheme    *scheme.Scheme
 	store     *store.Memory
 	backend   *disk.Backend
+	addresses network.Addresses // of services, given inside the transaction that writes them
 	applier   *apply.Applier
 	carrier   *control.Carrier
 	hosted    *repo.Hosted
@@ -123,8 +124,8 @@ func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	addresses := network.Addresses{Range: o.serviceRange}
-	c.applier = apply.New(c.scheme, patcher, addresses.Give)
+	c.addresses = network.Addresses{Range: o.serviceRange}
+	c.applier = apply.New(c.scheme, patcher, c.addresses.Give)
 	c.carrier = control.NewCarrier(c.scheme)
 	if c.authority, err = access.LoadAuthority(o.under("pki"), time.Now()); err != nil {
 		return nil, err
@@ -195,7 +196,7 @@ func (h *house) serve(ctx context.Context) error {
 	}
 	h.closer(inside.Close)
 	server, err := api.New(api.Config{
-		Scheme: c.scheme, Store: c.store, Authority: c.authority, Logs: h.node.agent, Documents: c.scheme.OpenAPI, Assign: h.assign(),
+		Scheme: c.scheme, Store: c.store, Authority: c.authority, Logs: h.node.agent, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
 		Listeners: []net.Listener{local, inside}, Version: version, Log: h.log, Now: time.Now,
 		Hosts: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", o.serviceRange.Masked().Addr().Next().String()},
 	})
@@ -212,11 +213,6 @@ func (h *house) serve(ctx context.Context) error {
 		return err
 	}
 	return o.writeEndpoints(h.endpoints)
-}
-
-// assign gives services their addresses inside the transaction that writes them.
-func (h *house) assign() func(*store.Tx, store.Object, store.Object) error {
-	return network.Addresses{Range: h.o.serviceRange}.Give
 }
 
 // serveGit opens the push server, with the webhooks and plans beside it.
