@@ -30,7 +30,7 @@ import (
 // until polls for what no event tells of.
 func (n *node) until(what string, done func() bool) {
 	n.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); {
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			n.Fatal("it does not happen that", what)
 		}
@@ -62,7 +62,8 @@ func (n *node) groupOf(p *runtimetest.Pod, id runtime.ID) string {
 func TestALaterDaemonFindsAllAsItWas(t *testing.T) {
 	n := newNode(t)
 	p := runtimetest.NewPod(n, n.Runtime)
-	running := p.Start(p.Container("running", script.Wait))
+	running := p.Start(p.Container("running", script.Print, "up", script.Wait))
+	p.FirstLine(running)
 	ended := p.Start(p.Container("ended", script.Exit, "3"))
 	p.Until(ended, runtime.Exited)
 	n.ok(n.Runtime.Create(n.Context(), p.Container("created", script.Exit, "4")))
@@ -187,7 +188,8 @@ func TestContainerdIsKilledAndComesBack(t *testing.T) {
 	n := newNode(t)
 	p := runtimetest.NewPod(n, n.Runtime)
 	running := p.Start(p.Container("running", script.Wait))
-	ends := p.Start(p.Container("ends", script.Wait))
+	ends := p.Start(p.Container("ends", script.Print, "up", script.Wait))
+	p.FirstLine(ends) // the first process of a container gets no signal that it does not handle yet
 	server, ok := process.Find(filepath.Join(n.Server.RunDir, "containerd.pid"))
 	if !ok {
 		n.Fatal("containerd does not run")

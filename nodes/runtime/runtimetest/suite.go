@@ -238,7 +238,7 @@ var lifeCases = []suiteCase{
 		p.MakeSandbox()
 		for sig, code := range map[syscall.Signal]int{syscall.SIGTERM: 143, syscall.SIGKILL: 137} {
 			id := p.Start(p.Container(fmt.Sprint("s", int(sig)), script.Print, "up", script.Wait))
-			p.firstLine(id)
+			p.FirstLine(id)
 			p.ok(p.Runtime.Signal(p.Context(), id, sig))
 			if c := p.Until(id, runtime.Exited); c.ExitCode != code {
 				p.Errorf("signal %d: it ended with %d, want %d", sig, c.ExitCode, code)
@@ -249,7 +249,7 @@ var lifeCases = []suiteCase{
 	{"a container that ignores SIGTERM runs on until SIGKILL", func(p *Pod) {
 		p.MakeSandbox()
 		id := p.Start(p.Container("a", script.Stubborn, script.Print, "up", script.Wait))
-		p.firstLine(id)
+		p.FirstLine(id)
 		p.ok(p.Runtime.Signal(p.Context(), id, syscall.SIGTERM))
 		if code, _ := p.Run(id, "/prog", script.Exit, "0"); code != 0 {
 			p.Error("it should run:", code)
@@ -378,8 +378,8 @@ func (p *Pod) live(code int) error {
 	return p.Runtime.RemoveSandbox(ctx, p.UID)
 }
 
-// firstLine waits until a container has written a line.
-func (p *Pod) firstLine(id runtime.ID) string {
+// FirstLine waits until a container has written a line.
+func (p *Pod) FirstLine(id runtime.ID) string {
 	p.Helper()
 	stdout, stderr, err := p.Runtime.Output(p.Context(), id)
 	p.ok(err)

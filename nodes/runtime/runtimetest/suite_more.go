@@ -107,7 +107,7 @@ var streamCases = []suiteCase{
 		const n = 5000
 		p.MakeSandbox()
 		id := p.Start(p.Container("a", script.Print, "up", script.Sleep, "20ms", script.Lines, "5000"))
-		p.firstLine(id)
+		p.FirstLine(id)
 		out, _ := p.Said(id)
 		if got := strings.Count(out, "\n"); got != n || !strings.HasSuffix(out, script.Line(n-1)) {
 			p.Errorf("%d lines, want %d", got, n)
