@@ -8,7 +8,7 @@ SUDO ?= $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH")
 node_tools = containerd runc nftables
 test_tools = $(node_tools) iproute2 clang llvm libbpf-dev
 
-.PHONY: build demo demo-check demo-end test bench lint generate clean node-tools test-tools
+.PHONY: build demo demo-check demo-end test soak bench lint generate clean node-tools test-tools
 
 build: ## the program, as bin/mainstay
 	$(GO) build -trimpath -o bin/mainstay ./cmd/mainstay
@@ -26,6 +26,9 @@ demo-end: ## end what make demo left running
 
 test: test-tools lint ## everything: as root, on real containers, a real kernel and real git
 	$(SUDO) env CGO_ENABLED=0 MAINSTAY_TEST_ROOT=1 $(GO) test -timeout 20m ./...
+
+soak: test-tools ## stories that take long: 200,000 requests through everything that may happen; 100 rounds of kill -9
+	$(SUDO) env CGO_ENABLED=0 MAINSTAY_TEST_ROOT=1 $(GO) test -timeout 60m -count=1 -v ./cmd/mainstay -run 'TestStories/$(STORY)' -stories testdata/soak
 
 bench: build node-tools ## the figures of docs/PERFORMANCE.md, beside what they are compared with; wants a quiet machine
 	$(GO) build -o bin/bench ./cmd/bench

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,6 +18,9 @@ import (
 	"github.com/mainstay-gitops/mainstay/cmd/internal/sandbox"
 )
 
+// scripts is where the stories are that are to be played: those in testdata/soak take long.
+var scripts = flag.String("stories", "testdata/script", "folder of the stories to play")
+
 // TestStories runs each story in testdata/script: a user's hour with Mainstay, on the real thing. Each has a network
 // namespace, a data folder and a node name of its own; see world_test.go for the verbs that stories have.
 func TestStories(t *testing.T) {
@@ -24,7 +28,7 @@ func TestStories(t *testing.T) {
 	tools := buildTools(t)
 	sweep(t, tools)
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir: *scripts,
 		Setup: func(e *testscript.Env) error {
 			w, err := newWorld(e.WorkDir, tools)
 			if err != nil {

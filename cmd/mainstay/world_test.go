@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -42,6 +43,8 @@ func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*w
 var verbs = map[string]func(*testscript.TestScript, bool, []string){
 	"up":       cmdUp,
 	"kill9":    cmdKill,
+	"reboot":   cmdReboot,
+	"rounds":   cmdRounds,
 	"stop":     cmdStop,
 	"in":       cmdIn,
 	"mainstay": cmdMainstay,
@@ -153,11 +156,6 @@ func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// kill9 kills the daemon.
-func cmdKill(ts *testscript.TestScript, _ bool, _ []string) {
-	ts.Check(worldOf(ts).up.signal(syscall.SIGKILL))
-}
-
 // stop ends the daemon as ^C does.
 func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
 	d := worldOf(ts).up
@@ -242,7 +240,7 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // load start NAME URL calls a service without a pause, from a process of its own; load end NAME ends that, and fails if any
-// call did. load some NAME waits until it has made some calls.
+// call did. load some NAME waits until it has made some calls, load past NAME N until it has made that many.
 func cmdLoad(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if w.loads == nil {
@@ -256,6 +254,10 @@ func cmdLoad(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(d.awaitLine(regexp.MustCompile(`(?m)^50 calls`)))
 	case "some":
 		ts.Check(w.loads[args[1]].awaitLines(3))
+	case "past":
+		n, err := strconv.Atoi(args[2])
+		ts.Check(err)
+		ts.Check(w.loads[args[1]].await(args[2]+" calls", func(text string) bool { return strings.Count(text, " calls\n")*50 >= n }))
 	case "end":
 		d := w.loads[args[1]]
 		delete(w.loads, args[1])

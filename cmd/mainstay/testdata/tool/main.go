@@ -57,6 +57,16 @@ func main() {
 			fmt.Println(path, strings.TrimSpace(string(b)), err)
 		}
 		wait()
+	case "lines": // writes that many numbered lines, at 100 KB a second
+		n, _ := strconv.Atoi(args[0])
+		lines(n)
+	case "load": // calls a URL every so often until it is told to end, and counts
+		pace, err := time.ParseDuration(args[1])
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(2)
+		}
+		load(args[0], pace)
 	case "env": // prints its environment and files, then waits
 		for _, e := range os.Environ() {
 			fmt.Println(e)
