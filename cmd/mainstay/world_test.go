@@ -39,25 +39,26 @@ type worldKey struct{}
 
 func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*world) }
 
-// verbs are what stories can do beside testscript's own. All that they run, runs in the story's network namespace.
+// verbs are what stories can do beside testscript's own, which win where a name is the same (so none is called stop). All
+// that they run, runs in the story's network namespace.
 var verbs = map[string]func(*testscript.TestScript, bool, []string){
-	"up":       cmdUp,
-	"kill9":    cmdKill,
-	"reboot":   cmdReboot,
-	"rounds":   cmdRounds,
-	"stop":     cmdStop,
-	"in":       cmdIn,
-	"mainstay": cmdMainstay,
-	"kubectl":  cmdKubectl,
-	"until":    cmdUntil,
-	"call":     cmdCall,
-	"hook":     cmdHook,
-	"load":     cmdLoad,
-	"serve":    cmdServe,
-	"watch":    cmdWatch,
-	"push":     cmdPush,
-	"replace":  cmdReplace,
-	"left":     cmdLeft,
+	"up":        cmdUp,
+	"kill9":     cmdKill,
+	"reboot":    cmdReboot,
+	"rounds":    cmdRounds,
+	"interrupt": cmdInterrupt,
+	"in":        cmdIn,
+	"mainstay":  cmdMainstay,
+	"kubectl":   cmdKubectl,
+	"until":     cmdUntil,
+	"call":      cmdCall,
+	"hook":      cmdHook,
+	"load":      cmdLoad,
+	"serve":     cmdServe,
+	"watch":     cmdWatch,
+	"push":      cmdPush,
+	"replace":   cmdReplace,
+	"left":      cmdLeft,
 }
 
 // command is a program in the world's namespace.
@@ -156,8 +157,8 @@ func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// stop ends the daemon as ^C does.
-func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
+// interrupt ends the daemon as ^C does.
+func cmdInterrupt(ts *testscript.TestScript, _ bool, _ []string) {
 	d := worldOf(ts).up
 	ts.Check(d.signal(os.Interrupt))
 	text, _ := d.out.text()
