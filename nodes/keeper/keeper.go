@@ -24,8 +24,8 @@ type Keeper struct {
 	RunDir  string // has its socket, pid file and log
 	Tree    *cgroup.Tree
 	Group   string // its cgroup; empty: that of the caller
-	// Files opens the sockets that the Server's Work gets. It is asked when a keeper is started and none runs that could
-	// hand its own over. nil: none.
+	// Files opens the sockets that the Server's Work gets. It is asked when the first keeper is started: each later one gets
+	// them from its predecessor or, when that was killed, from here. nil: none.
 	Files func() ([]*os.File, error)
 	Log   *slog.Logger
 
@@ -34,6 +34,8 @@ type Keeper struct {
 	pid  int
 	lost context.CancelFunc // tells Run that the connection broke; nil: Run does not run
 	held map[string]bool    // what should be held
+	// sockets are those of the Server's Work, open here too: what is asked between two keepers waits for the next.
+	sockets []*os.File
 }
 
 // Socket is where a keeper with this run folder listens.
@@ -76,28 +78,36 @@ func (k *Keeper) call(ctx context.Context) error {
 	if a.Work != "" {
 		k.Log.Warn("the keeper's work failed", "err", a.Work)
 	}
+	_, files, err := c.ask(ctx, request{Verb: handOver})
+	if err != nil {
+		c.Close()
+		return err
+	}
+	k.keep(files)
 	k.conn, k.pid = c, a.PID
 	return nil
 }
 
+// keep holds sockets in the place of those that it held before.
+func (k *Keeper) keep(files []*os.File) {
+	for _, f := range k.sockets {
+		f.Close()
+	}
+	k.sockets = files
+}
+
 // start starts a keeper, and waits until it answers.
 func (k *Keeper) start(ctx context.Context, takesOver bool) error {
-	var files []*os.File
-	passed := fromPredecessor
+	passed, files := fromPredecessor, []*os.File(nil)
 	if !takesOver {
-		if k.Files != nil {
+		if len(k.sockets) == 0 && k.Files != nil {
 			var err error
-			if files, err = k.Files(); err != nil {
+			if k.sockets, err = k.Files(); err != nil {
 				return err
 			}
 		}
-		passed = strconv.Itoa(len(files))
+		passed, files = strconv.Itoa(len(k.sockets)), k.sockets
 	}
-	defer func() {
-		for _, f := range files {
-			f.Close()
-		}
-	}()
 	log := filepath.Join(k.RunDir, "keeper.log")
 	p, err := process.Start(process.Spec{
 		Args:    k.Args,
@@ -136,6 +146,7 @@ func (k *Keeper) hangUp() {
 
 // Run starts the keeper again whenever it ends, until ctx ends. It leaves it running then. Ensure comes first.
 func (k *Keeper) Run(ctx context.Context) error {
+	defer k.letGo()
 	for {
 		k.watch(ctx)
 		if ctx.Err() != nil {
@@ -147,6 +158,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 			_ = sleep(ctx, time.Second)
 		}
 	}
+}
+
+// letGo closes what is open here.
+func (k *Keeper) letGo() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.keep(nil)
 }
 
 // watch returns when the keeper has ended, or the connection to it.
@@ -212,6 +230,7 @@ func (k *Keeper) Stop(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.hangUp()
+	k.keep(nil)
 	if p, ok := process.Find(filepath.Join(k.RunDir, "keeper.pid")); ok {
 		defer p.Close()
 		if err := p.Stop(ctx, patience); err != nil {

@@ -312,6 +312,38 @@ func TestTheWorkGoesOnWithoutAGapWhenAnotherVersionTakesOver(t *testing.T) {
 	}
 }
 
+func TestWhatIsAskedWhileTheKeeperIsDeadIsAnsweredByTheNext(t *testing.T) {
+	dir := nodetest.Dir(t)
+	addr, first := withSocket(t, dir, "1")
+	p := ensure(t, first)
+	later := newKeeper(t, dir, "1") // a daemon that finds the keeper, and did not open its sockets
+	later.Files = func() ([]*os.File, error) { return nil, errors.New("it should not ask for new ones") }
+	ensure(t, later)
+	if err := first.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("udp4", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	ensure(t, later)
+	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 10)
+	n, err := c.Read(b)
+	if got := string(b[:n]); got != "x1" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestWorkThatFailsIsRunAgain(t *testing.T) {
 	dir := nodetest.Dir(t)
 	addr, k := withSocket(t, dir, "1")

@@ -23,7 +23,8 @@ func lines(n int) {
 }
 
 // load waits for a first answer, and makes a request on a connection of its own every pace then until it is told to end,
-// with two clients. It writes how many it made, and how many of these failed, after each 100, and a line for each that failed.
+// with two clients. It writes how many it made, how many of these failed, and what became of the last of these, after each
+// 100.
 func load(url string, pace time.Duration) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -32,6 +33,8 @@ func load(url string, pace time.Duration) {
 		time.Sleep(pace)
 	}
 	var calls, failed atomic.Int64
+	var last atomic.Value // what became of the last that failed
+	last.Store("")
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
@@ -40,10 +43,10 @@ func load(url string, pace time.Duration) {
 			for ; ctx.Err() == nil; <-tick.C {
 				if err := request(client, url); err != nil {
 					failed.Add(1)
-					fmt.Println(time.Now().Format(time.RFC3339Nano), err)
+					last.Store(fmt.Sprintf(", at %s: %v", time.Now().Format(time.RFC3339Nano), err))
 				}
 				if n := calls.Add(1); n%100 == 0 {
-					fmt.Printf("%d calls, %d failed\n", n, failed.Load())
+					fmt.Printf("%d calls, %d failed%s\n", n, failed.Load(), last.Load())
 				}
 			}
 		})
