@@ -11,17 +11,20 @@ import (
 	"path/filepath"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mainstay-gitops/mainstay/dataplane/bpf"
 	"github.com/mainstay-gitops/mainstay/dataplane/dns"
 	"github.com/mainstay-gitops/mainstay/dataplane/dns/server"
+	"github.com/mainstay-gitops/mainstay/dataplane/hostport"
 	"github.com/mainstay-gitops/mainstay/dataplane/podnet"
 	"github.com/mainstay-gitops/mainstay/dataplane/service"
 	"github.com/mainstay-gitops/mainstay/nodes/agent"
 	"github.com/mainstay-gitops/mainstay/nodes/cgroup"
 	"github.com/mainstay-gitops/mainstay/nodes/image"
 	"github.com/mainstay-gitops/mainstay/nodes/keeper"
+	"github.com/mainstay-gitops/mainstay/nodes/pod"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime/containerd"
 	"github.com/mainstay-gitops/mainstay/nodes/stream"
 	"github.com/mainstay-gitops/mainstay/nodes/volume"
@@ -32,6 +35,7 @@ const (
 	clusterDomain = "cluster.local"
 	patience      = 30 * time.Second // for a process that is started to answer
 	parallelPulls = 3
+	dnsPort       = 53 // on the gateway
 )
 
 // A node is the nodes floor and the dataplane floor on this machine.
@@ -48,6 +52,7 @@ type node struct {
 	dataplane  *bpf.Dataplane
 	services   *service.Loop
 	network    *podnet.Network
+	hostPorts  *hostport.Loop
 	dns        *dns.Writer
 	agent      *agent.Agent
 }
@@ -145,7 +150,13 @@ func (n *node) open(ctx context.Context, st store.Reader, nodeRange netip.Prefix
 		Node: n.describe(ctx, nodeRange), Reader: st, Writer: w, Runtime: n.runtime, Network: podNetwork{n.network, n.services},
 		Images: image.NewPuller(images, parallelPulls), Volumes: volumes, Logs: stream.New(0, 0), Log: n.log,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	n.hostPorts = hostport.New(hostport.Config{Store: st, Node: n.o.node, Machine: n.network, Log: n.log, Taken: func(p *corev1.Pod, message string) {
+		n.agent.Event(p, pod.Event{Type: corev1.EventTypeWarning, Reason: "HostPortTaken", Message: message})
+	}})
+	return nil
 }
 
 // bpf is attached at the top, so that every process of the machine reaches services. The programs themselves leave alone
@@ -155,7 +166,7 @@ func (o *upOptions) bpf(tree *cgroup.Tree) bpf.Config {
 }
 
 func (o *upOptions) podnet(nodeRange netip.Prefix, d *bpf.Dataplane, log *slog.Logger) podnet.Config {
-	c := podnet.Config{PodRange: nodeRange, ClusterRange: o.podRange, ServiceRange: o.serviceRange, Run: o.run(), Log: log}
+	c := podnet.Config{PodRange: nodeRange, ClusterRange: o.podRange, ServiceRange: o.serviceRange, Own: []uint16{dnsPort, apiPort}, Run: o.run(), Log: log}
 	if d != nil {
 		c.Namespaces = d.Namespaces
 	}
@@ -216,6 +227,7 @@ func (n *node) runners(run func(func(context.Context) error)) {
 	run(n.keeper.Run)
 	run(n.runtime.Run)
 	run(n.services.Run)
+	run(n.hostPorts.Run)
 	run(n.dns.Run)
 	run(n.agent.Run)
 }

@@ -30,6 +30,7 @@ type Config struct {
 	ClusterRange netip.Prefix // of all pods
 	ServiceRange netip.Prefix // of cluster addresses
 	MTU          int          // of pods; 0: that of the default route's device, or 1500
+	Own          []uint16     // ports of the gateway's address at which the node itself answers: no host port covers them
 	Run          string       // folder of the node's state that a restart of the machine may lose
 
 	// Namespaces are told which network namespaces are the node's and its pods'. Nobody else writes to it.

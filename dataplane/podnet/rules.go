@@ -7,26 +7,56 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"time"
 )
 
 // rules are those of the machine, as a script for nft that is carried out as one. What leaves the cluster gets the machine's
-// own address; what stays in it is not tracked. Pods are refused at once where nobody is: the kernel alone would tell them so, but not more than once a
-// second. The gateway's address is there for pods and the machine only. Other tables are left alone.
-func (c Config) rules() string {
+// own address; what stays in it is not tracked, save what a host port leads to. Pods are refused at once where nobody is: the
+// kernel alone would tell them so, but not more than once a second. The gateway's address is there for pods and the machine
+// only, and the machine's loopback for nobody else. Other tables are left alone.
+func (c Config) rules(ports []HostPort) string {
+	own := ""
+	if len(c.Own) > 0 {
+		own = "ip daddr GATEWAY th dport { " + strings.Join(strings.Fields(strings.Trim(fmt.Sprint(c.Own), "[]")), ", ") + " } return"
+	}
 	return strings.NewReplacer("PODS", c.PodRange.String(), "CLUSTER", c.ClusterRange.String(), "SERVICES", c.ServiceRange.String(), "GATEWAY", gatewayOf(c.PodRange).String(), "DEVICES", podPrefix+"*").Replace(`
 table ip mainstay
 delete table ip mainstay
 table ip mainstay {
+`+portSets+`
+	chain host-ports {
+		`+own+`
+		dnat ip to ip daddr . meta l4proto . th dport map @ports-at
+		ip daddr 127.0.0.0/8 ip daddr != 127.0.0.1 return
+		fib daddr type local dnat ip to meta l4proto . th dport map @ports
+	}
+	chain dnat-in {
+		type nat hook prerouting priority -100; policy accept;
+		meta l4proto { tcp, udp } jump host-ports
+	}
+	chain dnat-out {
+		type nat hook output priority -100; policy accept;
+		meta l4proto { tcp, udp } jump host-ports
+	}
 	chain postrouting {
 		type nat hook postrouting priority srcnat; policy accept;
+		ct status dnat ip saddr 127.0.0.0/8 oifname "DEVICES" snat to GATEWAY
+		ct status dnat ip saddr . ip daddr @port-pods snat to GATEWAY
 		ip saddr PODS ip daddr != CLUSTER masquerade fully-random
 	}
 	chain untracked-in {
 		type filter hook prerouting priority raw; policy accept;
+		iifname "DEVICES" ip daddr 127.0.0.0/8 drop
+		ip daddr GATEWAY meta l4proto . th dport @port-asked accept
+		ip saddr . meta l4proto . th sport @port-ends accept
+		ip daddr . meta l4proto . th dport @port-ends accept
 		ip saddr CLUSTER ip daddr CLUSTER notrack
 	}
 	chain untracked-out {
 		type filter hook output priority raw; policy accept;
+		ip daddr GATEWAY meta l4proto . th dport @port-asked accept
+		ip saddr . meta l4proto . th sport @port-ends accept
+		ip daddr . meta l4proto . th dport @port-ends accept
 		ip saddr CLUSTER ip daddr CLUSTER notrack
 	}
 	chain prerouting {
@@ -42,13 +72,17 @@ table ip mainstay {
 		drop
 	}
 }
-`)
+`) + elements(ports)
 }
 
 const removeScript = "table ip mainstay\ndelete table ip mainstay\n"
 
 func (c Config) writeRules(ctx context.Context) error {
-	if _, err := nft(ctx, c.rules()); err != nil {
+	ports, err := readHostPorts(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := nft(ctx, c.rules(ports)); err != nil {
 		return err
 	}
 	if c.Log == nil {
@@ -68,8 +102,13 @@ func removeRules(ctx context.Context) error {
 	return err
 }
 
-func nft(ctx context.Context, script string) (string, error) {
-	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
+// nft carries a script out as one, and returns what it prints.
+func nft(ctx context.Context, script string) (string, error) { return runNFT(ctx, script, "-f", "-") }
+
+func runNFT(ctx context.Context, script string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "nft", args...)
 	var stderr bytes.Buffer
 	cmd.Stdin, cmd.Stderr = strings.NewReader(script), &stderr
 	out, err := cmd.Output()

@@ -39,7 +39,7 @@ func Compile(s *store.Snapshot, node string, service store.Key, was Rows, ids ID
 	endpoints := slices.Collect(store.List[*discoveryv1.EndpointSlice](s, store.InNamespace(svc.Namespace), store.OfService(svc.Name)))
 	local := svc.Spec.InternalTrafficPolicy != nil && *svc.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal
 	for _, port := range svc.Spec.Ports {
-		protocol, ok := protocolOf(port.Protocol)
+		protocol, ok := ProtocolOf(port.Protocol)
 		if !ok {
 			continue
 		}
@@ -150,7 +150,7 @@ func members(endpoints []*discoveryv1.EndpointSlice, port corev1.ServicePort, ma
 
 // portIn is the number that a slice has for a service port: ports meet by name.
 func portIn(slice *discoveryv1.EndpointSlice, port corev1.ServicePort) (uint16, bool) {
-	want, _ := protocolOf(port.Protocol)
+	want, _ := ProtocolOf(port.Protocol)
 	for _, p := range slice.Ports {
 		var name string
 		if p.Name != nil {
@@ -158,7 +158,7 @@ func portIn(slice *discoveryv1.EndpointSlice, port corev1.ServicePort) (uint16, 
 		}
 		protocol := TCP
 		if p.Protocol != nil {
-			protocol, _ = protocolOf(*p.Protocol)
+			protocol, _ = ProtocolOf(*p.Protocol)
 		}
 		if name == port.Name && protocol == want && p.Port != nil {
 			return uint16(*p.Port), true
@@ -167,7 +167,8 @@ func portIn(slice *discoveryv1.EndpointSlice, port corev1.ServicePort) (uint16, 
 	return 0, false
 }
 
-func protocolOf(p corev1.Protocol) (Protocol, bool) {
+// ProtocolOf is the number of a protocol that can be led; false for others.
+func ProtocolOf(p corev1.Protocol) (Protocol, bool) {
 	switch p {
 	case corev1.ProtocolTCP, "":
 		return TCP, true

@@ -37,7 +37,7 @@ func (g *legacy) claim(s *store.Snapshot, key store.Key) (r Rows) {
 	}
 	addrs, _ := addresses(svc)
 	for _, port := range svc.Spec.Ports {
-		protocol, _ := protocolOf(port.Protocol)
+		protocol, _ := ProtocolOf(port.Protocol)
 		for _, f := range frontends(addrs, uint16(port.Port), protocol) {
 			if set, ok := g.frontends[f]; ok {
 				g.touch(f)

@@ -134,6 +134,9 @@ func (b *eventBook) restore(events []*corev1.Event) {
 
 func (b *eventBook) forget(uid types.UID) { delete(b.budgets, uid) }
 
+// Event has an event about a pod written, soon, for those who work for the node beside the agent.
+func (a *Agent) Event(p *corev1.Pod, e pod.Event) { a.report.event(p, e) }
+
 // event takes in an event about a pod.
 func (r *reporter) event(p *corev1.Pod, e pod.Event) {
 	r.mu.Lock()

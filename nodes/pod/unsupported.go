@@ -3,6 +3,7 @@ package pod
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -96,8 +97,8 @@ func (u *unsupported) container(path *field.Path, c *corev1.Container) {
 	u.resources(path.Child("resources").Child("requests"), c.Resources.Requests)
 	for i, p := range c.Ports {
 		at := path.Child("ports").Index(i)
-		u.not(p.HostPort != 0, at, "hostPort", "ports of the host")
-		u.not(p.HostIP != "", at, "hostIP", "ports of the host")
+		u.not(p.HostPort != 0 && p.Protocol == corev1.ProtocolSCTP, at, "protocol", "ports of the host for SCTP")
+		u.not(strings.Contains(p.HostIP, ":"), at, "hostIP", "IPv6 addresses of the host")
 	}
 	for i, e := range c.Env {
 		u.not(e.ValueFrom != nil && e.ValueFrom.FileKeyRef != nil, path.Child("env").Index(i), "valueFrom.fileKeyRef", "variables from files")

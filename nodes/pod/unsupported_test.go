@@ -29,7 +29,7 @@ var supported = map[reflect.Type]string{
 	reflect.TypeFor[corev1.EnvVarSource]():         `fieldRef resourceFieldRef configMapKeyRef secretKeyRef`,
 	reflect.TypeFor[corev1.VolumeProjection]():     `secret downwardAPI configMap`,
 	reflect.TypeFor[corev1.EmptyDirVolumeSource](): `mode`,
-	reflect.TypeFor[corev1.ContainerPort]():        `name containerPort protocol`,
+	reflect.TypeFor[corev1.ContainerPort]():        `name containerPort protocol hostPort hostIP`,
 	reflect.TypeFor[corev1.ResourceRequirements](): `limits requests`,
 }
 
@@ -84,8 +84,6 @@ var refused = map[string]string{
 	"VolumeProjection.podCertificate":      `{volumes: [{name: v, projected: {sources: [{podCertificate: {}}]}}], containers: [{name: a}]}`,
 	"EmptyDirVolumeSource.medium":          `{volumes: [{name: v, emptyDir: {medium: HugePages}}], containers: [{name: a}]}`,
 	"EmptyDirVolumeSource.sizeLimit":       `{volumes: [{name: v, emptyDir: {sizeLimit: 1Gi}}], containers: [{name: a}]}`,
-	"ContainerPort.hostPort":               `{containers: [{name: a, ports: [{containerPort: 1, hostPort: 1}]}]}`,
-	"ContainerPort.hostIP":                 `{containers: [{name: a, ports: [{containerPort: 1, hostIP: 1.2.3.4}]}]}`,
 	"ResourceRequirements.claims":          `{containers: [{name: a, resources: {claims: [{name: x}]}}]}`,
 }
 
@@ -106,6 +104,11 @@ func TestEveryFieldOfAPodIsActedUponOrRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestHostPortsAreRefusedWhereTheyCannotBeLed(t *testing.T) {
+	refuses(t, `{containers: [{name: a, ports: [{containerPort: 1, hostPort: 1, protocol: SCTP}]}]}`, "protocol")
+	refuses(t, `{containers: [{name: a, ports: [{containerPort: 1, hostPort: 1, hostIP: "fd00::1"}]}]}`, "hostIP")
 }
 
 func refuses(t *testing.T, spec, name string) {

@@ -172,8 +172,11 @@ func keyOf(id decode.ID) store.Key {
 	return k
 }
 
-// short is the first line of a text.
+// short is the first line of a text, with the second if the first only announces it.
 func short(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
+	line, rest, _ := strings.Cut(s, "\n")
+	if strings.HasSuffix(line, ":") && rest != "" {
+		return line + " " + short(strings.TrimSpace(rest))
+	}
 	return line
 }

@@ -30,14 +30,30 @@ func (NodePorts) Prepare(pod *corev1.Pod, _ *schedule.View) func(*schedule.NodeI
 	}
 }
 
+// hostPorts are the ports of the machine that the pod takes as long as it runs. On the machine's network that is every port
+// it names.
 func hostPorts(pod *corev1.Pod) []corev1.ContainerPort {
 	var out []corev1.ContainerPort
-	for _, c := range pod.Spec.Containers {
+	add := func(c *corev1.Container) {
 		for _, p := range c.Ports {
+			if p.HostPort == 0 && pod.Spec.HostNetwork {
+				p.HostPort = p.ContainerPort
+			}
+			if p.Protocol == "" {
+				p.Protocol = corev1.ProtocolTCP
+			}
 			if p.HostPort != 0 {
 				out = append(out, p)
 			}
 		}
+	}
+	for i := range pod.Spec.InitContainers {
+		if c := &pod.Spec.InitContainers[i]; c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			add(c)
+		}
+	}
+	for i := range pod.Spec.Containers {
+		add(&pod.Spec.Containers[i])
 	}
 	return out
 }
