@@ -37,7 +37,7 @@ func (b *Backend) Append(ctx context.Context, after store.Revision, ds []store.D
 	}
 	b.state = st
 	b.bury(rs)
-	return b.stop(b.acked.write(st.revision))
+	return b.stop(errors.Join(b.acked.write(st.revision), b.roster.write(st, rs)))
 }
 
 // plan is the state after ds, and the records to write for it: of several changes to a key only the last.

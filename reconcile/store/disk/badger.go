@@ -42,13 +42,16 @@ func badgerOptions(dir string, log badger.Logger) badger.Options {
 		WithLogger(log)
 }
 
-// openBadger tells damage from other failures.
-func (b *Backend) openBadger() error {
+// openBadger tells damage from other failures, and says what was found and accepted.
+func (b *Backend) openBadger() (found []string, err error) {
 	if err := removeEmpty(b.folder(), b.opts.Log); err != nil {
-		return fmt.Errorf("open the store in %s: %w", b.dir, err)
+		return nil, fmt.Errorf("open the store in %s: %w", b.dir, err)
 	}
-	if err := b.checkManifest(); err != nil {
-		return err
+	if found, err = b.checkFiles(); err != nil {
+		return nil, fmt.Errorf("open the store in %s: %w", b.dir, err)
+	}
+	if len(found) > 0 && !b.opts.AcceptLoss {
+		return nil, &Damage{Dir: b.dir, Found: append(found, "mainstay store check says which objects that costs")}
 	}
 	failed := func(err error) {
 		if b.ready.Load() {
@@ -56,32 +59,18 @@ func (b *Backend) openBadger() error {
 		}
 	}
 	var db *badger.DB
-	err := guarded(func() (err error) {
+	err = guarded(func() (err error) {
 		db, err = badger.Open(badgerOptions(b.folder(), logger{b.opts.Log, failed}))
 		return err
 	})
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("open the store in %s: %w", b.dir, err)
+		return nil, fmt.Errorf("open the store in %s: %w", b.dir, err)
 	case err != nil:
-		return &Damage{Dir: b.dir, Found: []string{"Badger cannot open it: " + err.Error()}, Beyond: true}
+		return nil, &Damage{Dir: b.dir, Found: append(found, "Badger cannot open it: "+err.Error()), Beyond: true}
 	}
 	b.db = db
-	return nil
-}
-
-// checkManifest refuses a folder that has lost Badger's list of its files: Badger would take it for new, and remove them.
-func (b *Backend) checkManifest() error {
-	if _, err := os.Stat(filepath.Join(b.folder(), "MANIFEST")); err == nil {
-		return nil
-	}
-	for _, pattern := range []string{"*.sst", "*.vlog", "*.mem"} {
-		names, _ := filepath.Glob(filepath.Join(b.folder(), pattern))
-		if len(names) > 0 {
-			return &Damage{Dir: b.dir, Found: []string{"Badger's MANIFEST is missing"}, Beyond: true}
-		}
-	}
-	return nil
+	return found, nil
 }
 
 // removeEmpty removes Badger's log files of length 0. Badger creates and removes such a file in two steps, and when it was

@@ -1,30 +1,48 @@
 package disk
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // Damage says that a store has not all that was acknowledged.
 type Damage struct {
-	Dir    string
-	Found  []string // what does not add up, a line each
-	Beyond bool     // Options.AcceptLoss does not help
+	Dir     string
+	Found   []string // what does not add up, a line each
+	Lost    []Loss   // the objects that it concerns
+	Partial bool     // more may be lost: the roster is damaged too
+	Beyond  bool     // Options.AcceptLoss does not help
 }
 
+// Error is a line for each thing that is wrong, up to some.
 func (d *Damage) Error() string {
 	const most = 20
-	found, more := d.Found, ""
-	if len(found) > most {
-		found, more = found[:most], fmt.Sprintf("; and %d more", len(found)-most)
+	lines := []string{fmt.Sprintf("the store in %s is damaged:", d.Dir)}
+	lines = append(lines, firstOf(d.Found, most)...)
+	if len(d.Lost) > 0 {
+		var lost []string
+		for _, l := range d.Lost {
+			lost = append(lost, l.String())
+		}
+		lines = append(lines, firstOf(lost, most)...)
 	}
-	mend := "start with --accept-loss to go on without what is missing; what comes from Git comes back by itself"
+	if d.Partial {
+		lines = append(lines, "it is not known whether more is missing: the list of what should be there is damaged too")
+	}
+	text := strings.Join(lines, "\n  ")
 	if d.Beyond {
-		mend = "restore a backup, or move the folder away to begin anew; what comes from Git comes back by itself"
+		return text + "\nrestore a backup, or move the folder away to begin anew; what comes from Git comes back by itself"
 	}
-	return fmt.Sprintf("the store in %s is damaged: %s%s (%s)", d.Dir, strings.Join(found, "; "), more, mend)
+	return text + "\nrestore a backup, or start with --accept-loss to go on without what is missing; what comes from Git comes back by itself"
+}
+
+func firstOf(lines []string, most int) []string {
+	if len(lines) > most {
+		return append(slices.Clone(lines[:most]), fmt.Sprintf("and %d more", len(lines)-most))
+	}
+	return lines
 }
 
 func (b *Backend) damage(found string) error { return &Damage{Dir: b.dir, Found: []string{found}} }
@@ -38,7 +56,7 @@ func (b *Backend) recover() error {
 		return err
 	}
 	if b.state.revision < b.acked.revision {
-		return b.damage(fmt.Sprintf("it ends at revision %d, but %d was acknowledged: all changes between are missing",
+		return b.damage(fmt.Sprintf("it ends at revision %d, but %d was acknowledged: the changes between are missing",
 			b.state.revision, b.acked.revision))
 	}
 	return b.sweep()
@@ -68,15 +86,22 @@ func (b *Backend) accept(found []string) error {
 	} else if err != nil {
 		return err
 	}
-	t, gone := b.survey()
-	if found = append(found, t.against(b.state)...); len(found) == 0 {
+	damage, t, gone := b.assess(found)
+	if damage == nil {
 		return nil
 	}
-	for _, line := range found {
+	for _, line := range damage.Found {
 		b.opts.Log.Warn("accepted a loss", "found", line)
 	}
+	for _, l := range damage.Lost {
+		b.opts.Log.Warn("accepted a loss", "object", l.String())
+	}
+	b.accepted = damage
 	return b.rebuild(t, gone)
 }
+
+// Accepted is the damage that Open went on with, nil if there was none.
+func (b *Backend) Accepted() *Damage { return b.accepted }
 
 // beyond is added to the last known revision when a loss is accepted, so that none is given out twice: after a power cut,
 // more was seen than is known.
@@ -91,18 +116,8 @@ func (b *Backend) rebuild(t tally, gone []record) error {
 	last := max(b.state.revision, b.acked.revision, t.last)
 	b.state = state{revision: last + beyond, sum: t.sum}
 	whole := []record{{[]byte(stateAt), b.state.encode()}, {key: []byte(closing)}}
-	return b.putInParts(append(append(gone, begun...), whole...))
-}
-
-// survey reads every object, and returns also the records that remove what cannot be read.
-func (b *Backend) survey() (t tally, gone []record) {
-	err := b.each(objects, func(key, value []byte) {
-		if _, err := t.add(record{key, value}, b.codec); err != nil {
-			gone = append(gone, record{bytes.Clone(key), objectValue(key, t.last, nil)})
-		}
-	})
-	if damage, ok := errors.AsType[*Damage](err); ok {
-		t.spoilt = append(t.spoilt, damage.Found...)
+	if err := b.putInParts(append(append(gone, begun...), whole...)); err != nil {
+		return err
 	}
-	return t, gone
+	return b.relist(t.seen)
 }

@@ -71,10 +71,13 @@ type Backend struct {
 
 	lock   *os.File
 	acked  *revisionFile
+	roster *roster
 	db     *badger.DB
 	broken atomic.Pointer[error] // why nothing more is written
 	hung   atomic.Bool           // Badger may never answer: leave it alone
 	ready  atomic.Bool           // opened: what Badger logs as an error stops the store
+
+	accepted *Damage
 
 	commit func(*badger.Txn, func(error)) // Badger's CommitWith, but for tests
 
@@ -100,6 +103,9 @@ func (b *Backend) start() (err error) {
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
+	if err := MakeRoom(b.dir); err != nil {
+		return err
+	}
 	if b.lock, err = lock(filepath.Join(b.dir, "lock")); err != nil {
 		return fmt.Errorf("open the store in %s: %w", b.dir, err)
 	}
@@ -110,20 +116,31 @@ func (b *Backend) start() (err error) {
 }
 
 func (b *Backend) open() error {
-	if err := b.room(0); err != nil { // opening writes, and dies on a full disk
+	if err := roomFor(b.dir, min(opening, b.opts.Reserve), b.opts.Reserve); err != nil { // Badger dies on a full disk
 		return fmt.Errorf("open the store in %s: %w", b.dir, err)
 	}
 	found, err := b.openRevisionFile()
 	if err != nil {
 		return err
 	}
-	if err := b.within(4*b.opts.Deadline, "open", b.openBadger); err != nil { // it reads its logs
+	if b.roster, err = openRoster(filepath.Join(b.dir, "roster")); err != nil {
+		return fmt.Errorf("open the store in %s: %w", b.dir, err)
+	}
+	err = b.within(4*b.opts.Deadline, "open", func() error { // it reads its logs
+		more, err := b.openBadger()
+		found = append(found, more...)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if b.opts.AcceptLoss {
 		err = b.accept(found)
 	} else {
 		err = b.recover()
+	}
+	if damage, ok := errors.AsType[*Damage](err); ok {
+		return b.explain(damage.Found)
 	}
 	if err != nil {
 		return err
@@ -173,6 +190,9 @@ func (b *Backend) release() error {
 	}
 	if b.acked != nil {
 		err = errors.Join(err, b.acked.close())
+	}
+	if b.roster != nil {
+		err = errors.Join(err, b.roster.close())
 	}
 	return errors.Join(err, b.lock.Close())
 }

@@ -3,8 +3,10 @@ package disk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,15 +71,79 @@ func TestAFullDiskRefusesWritesAndGoesOnReading(t *testing.T) {
 	}
 	compare(t, b, m)
 	shut(t, b)
-	resize("100m") // opening writes, so there must be room for that too
+
+	// Over a restart it is the same: it opens, goes on reading, and refuses writes.
+	leave := func(bytes int64) {
+		var st unix.Statfs_t
+		if err := unix.Statfs(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		resize(fmt.Sprint(int64(st.Blocks-st.Bfree)*st.Bsize + bytes))
+	}
+	leave(reserve / 2)
+	b = open(t, dir, Options{})
+	compare(t, b, m)
+	refuses(t, b, m)
+	shut(t, b)
+
+	// With ballast it opens even on a disk that others have filled to the last byte; without, it says what it lacks.
+	leave(ballast + reserve)
+	if err := takeBallast(ballastIn(dir)); err != nil {
+		t.Fatal(err)
+	}
+	greedy := filepath.Join(dir, "others")
+	fillUp(t, greedy)
+	b = open(t, dir, Options{})
+	compare(t, b, m)
+	refuses(t, b, m)
+	shut(t, b)
+	fillUp(t, greedy)
 	if _, err := Open(dir, newCodec(), Options{}); !errors.Is(err, store.ErrNoRoom) {
 		t.Fatal(err)
 	}
-	resize("256m")
+	if err := os.Remove(greedy); err != nil {
+		t.Fatal(err)
+	}
+
+	// When there is room again, it writes again, and takes its ballast again.
+	resize("512m")
 	b = open(t, dir, Options{})
+	if err := b.settle(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(ballastIn(dir)); err != nil {
+		t.Error(err)
+	}
 	compare(t, b, m)
 	write(t, b, m, 10, small)
 	shut(t, b)
+}
+
+// fillUp makes the file path as large as the disk lets it be.
+func fillUp(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 1<<20))
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// refuses fails if b takes a write.
+func refuses(t *testing.T, b *Backend, m *storetest.Model) {
+	t.Helper()
+	ds := m.Group(storetest.Rand(t), small)
+	if err := b.Append(t.Context(), m.Revision, ds); !errors.Is(err, store.ErrNoRoom) {
+		t.Errorf("a write on a full disk: %v", err)
+	}
 }
 
 // fillDisk writes until there is no room, and expects that there was some.

@@ -2,8 +2,10 @@ package disk
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"iter"
+	"maps"
 	"runtime"
 	"sync"
 
@@ -20,6 +22,9 @@ func (b *Backend) Load() (store.Revision, iter.Seq2[store.Object, error]) {
 		st, txn := b.view()
 		defer txn.Discard()
 		l := newLoader(b.codec)
+		if l.list = b.roster.state != st; l.list { // it lags, and is to be written anew
+			l.found.seen = entries{}
+		}
 		l.start(txn)
 		defer l.end()
 		for x := range l.decoded {
@@ -31,13 +36,27 @@ func (b *Backend) Load() (store.Revision, iter.Seq2[store.Object, error]) {
 			l.giveBack(x)
 		}
 		if found := l.found.against(st); len(found) > 0 {
-			yield(nil, &Damage{Dir: b.dir, Found: found})
+			yield(nil, b.explain(nil))
 			return
 		}
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.gone = append(b.gone, l.found.gone...)
+		if err := b.loaded(l.found); err != nil {
+			yield(nil, err)
+		}
 	}
+}
+
+// loaded remembers what a Load has found that went well.
+func (b *Backend) loaded(t tally) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gone = append(b.gone, t.gone...)
+	if b.stopped() != nil || b.room(0) != nil {
+		return nil
+	}
+	if err := b.dropUnlisted(); err != nil || t.seen == nil {
+		return err
+	}
+	return b.relist(t.seen)
 }
 
 // view is the state, and a transaction that reads what it sums up.
@@ -50,6 +69,7 @@ func (b *Backend) view() (state, *badger.Txn) {
 // A loader reads in one goroutine, and decodes in as many as there are processors.
 type loader struct {
 	codec   Codec
+	list    bool // what is seen
 	read    chan *batch
 	decoded chan *batch
 	free    chan *batch
@@ -71,14 +91,14 @@ func (l *loader) start(txn *badger.Txn) {
 	l.wg.Go(func() {
 		defer close(l.read)
 		if err := guarded(func() error { return l.readAll(txn) }); err != nil {
-			l.add(tally{spoilt: []string{"Badger stopped reading: " + err.Error()}})
+			l.add(tally{stopped: err.Error()})
 		}
 	})
 	var decoders sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		decoders.Go(func() {
 			for x := range l.read {
-				l.add(x.decode(l.codec))
+				l.add(x.decode(l.codec, l.list))
 				select {
 				case l.decoded <- x:
 				case <-l.stop:
@@ -101,8 +121,11 @@ func (l *loader) add(t tally) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.found.sum += t.sum
-	l.found.spoilt = append(l.found.spoilt, t.spoilt...)
+	l.found.unreadable = append(l.found.unreadable, t.unreadable...)
+	l.found.why = cmp.Or(l.found.why, t.why)
+	l.found.stopped = cmp.Or(l.found.stopped, t.stopped)
 	l.found.gone = append(l.found.gone, t.gone...)
+	maps.Copy(l.found.seen, t.seen)
 }
 
 // readAll copies the objects into batches: what Badger hands out is good only for a moment.
@@ -164,7 +187,10 @@ func (x *batch) add(key, value []byte) {
 	x.records = append(x.records, record{x.data[start:middle:middle], x.data[middle:]})
 }
 
-func (x *batch) decode(codec Codec) (t tally) {
+func (x *batch) decode(codec Codec, list bool) (t tally) {
+	if list {
+		t.seen = make(entries, len(x.records))
+	}
 	for _, r := range x.records {
 		if o, err := t.add(r, codec); err == nil && o != nil {
 			x.objects = append(x.objects, o)
@@ -175,10 +201,14 @@ func (x *batch) decode(codec Codec) (t tally) {
 
 // A tally is what was found in reading.
 type tally struct {
-	sum    uint64
-	last   store.Revision // the highest
-	spoilt []string       // what cannot be read, a line each
-	gone   [][]byte       // keys of objects that are gone
+	sum  uint64
+	last store.Revision // the highest
+	gone [][]byte       // keys of objects that are gone
+
+	unreadable [][]byte // keys of what cannot be read
+	why        error    // of the first of them
+	stopped    string   // why not all was read
+	seen       entries  // all that was read, if it is not nil
 }
 
 // check counts the object in r, and returns its revision and what is encoded: nothing if it is gone.
@@ -193,6 +223,9 @@ func (t *tally) check(r record) (store.Revision, []byte, error) {
 		t.gone = append(t.gone, bytes.Clone(r.key))
 		return revision, nil, nil
 	}
+	if t.seen != nil {
+		t.seen[string(r.key)] = uint64(revision)
+	}
 	t.sum += fingerprint(r.key, revision)
 	return revision, data, nil
 }
@@ -206,6 +239,7 @@ func (t *tally) add(r record, codec Codec) (store.Object, error) {
 	o, err := codec.Decode(data)
 	if err != nil {
 		t.sum -= fingerprint(r.key, revision)
+		delete(t.seen, string(r.key))
 		t.spoil(r, err)
 		return nil, errSpoilt
 	}
@@ -214,13 +248,34 @@ func (t *tally) add(r record, codec Codec) (store.Object, error) {
 }
 
 func (t *tally) spoil(r record, err error) {
-	t.spoilt = append(t.spoilt, fmt.Sprintf("%s cannot be read: %v", parseKey(r.key), err))
+	t.unreadable = append(t.unreadable, bytes.Clone(r.key))
+	if t.why == nil {
+		t.why = err
+	}
+}
+
+const different = "objects are missing, or of another revision than they should be"
+
+// unread says what could not be read.
+func (t tally) unread() (found []string) {
+	switch n := len(t.unreadable); n {
+	case 0:
+	case 1:
+		found = append(found, fmt.Sprintf("%s cannot be read: %v", parseKey(t.unreadable[0]), t.why))
+	default:
+		found = append(found, fmt.Sprintf("%d objects cannot be read, such as %s: %v", n, parseKey(t.unreadable[0]), t.why))
+	}
+	if t.stopped != "" {
+		found = append(found, "Badger stopped reading: "+t.stopped)
+	}
+	return found
 }
 
 // against says what is wrong if st is what should have been read.
 func (t tally) against(st state) []string {
-	if len(t.spoilt) == 0 && t.sum != st.sum {
-		return []string{"objects are missing, or of another revision than they should be"}
+	found := t.unread()
+	if len(found) == 0 && t.sum != st.sum {
+		return []string{different}
 	}
-	return t.spoilt
+	return found
 }

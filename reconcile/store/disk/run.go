@@ -46,10 +46,11 @@ func (b *Backend) settle(ctx context.Context) error {
 	if err := b.stopped(); err != nil {
 		return err
 	}
-	if err := b.within(b.opts.Deadline, "sync", b.acked.sync); err != nil {
+	sync := func() error { return errors.Join(b.acked.sync(), b.roster.sync()) }
+	if err := b.within(b.opts.Deadline, "sync", sync); err != nil {
 		return b.stop(err)
 	}
-	return errors.Join(b.purge(ctx), b.collect(ctx))
+	return errors.Join(b.purge(ctx), b.collect(ctx), b.trimRoster(), b.trimBallast())
 }
 
 // collect removes files of values that are mostly replaced.
@@ -70,7 +71,7 @@ func (b *Backend) collect(ctx context.Context) error {
 func (b *Backend) collectOne() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if free, err := b.free(); err != nil || free < b.opts.Reserve/2 {
+	if free, err := freeIn(b.dir); err != nil || free < b.opts.Reserve/2 {
 		return errors.Join(err, store.ErrNoRoom)
 	}
 	return b.within(b.opts.Deadline, "collect values", func() error { return b.db.RunValueLogGC(0.5) })

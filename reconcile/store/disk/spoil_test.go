@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 	"github.com/mainstay-gitops/mainstay/reconcile/store/storetest"
 )
@@ -23,6 +25,9 @@ func TestASpoiltFileIsToldOrHarmless(t *testing.T) {
 	r := storetest.Rand(t)
 	source, seed := filepath.Join(t.TempDir(), "source"), r.Uint64()
 	acked := writeSome(t, source, seed)
+	if err := dropBallast(source); err != nil {
+		t.Fatal(err)
+	}
 	kinds := map[string][]string{}
 	for _, file := range filesIn(t, source) {
 		kinds[kindOfFile(file)] = append(kinds[kindOfFile(file)], file)
@@ -53,7 +58,7 @@ func TestASpoiltFileIsToldOrHarmless(t *testing.T) {
 			if !strings.HasPrefix(verdict, "harmless") {
 				told++
 			}
-			t.Logf("%-12s %-20s %.160s", kind, what, verdict)
+			t.Logf("%-12s %-20s %.160s ... %s", kind, what, verdict, verdict[strings.LastIndex(verdict, "\n")+1:])
 			if err := os.RemoveAll(dir); err != nil {
 				t.Fatal(err)
 			}
@@ -169,15 +174,15 @@ func look(dir string, seed uint64) error {
 		fmt.Println("told, beyond help:", err)
 	default:
 		fmt.Println("told:", err)
-		if err := acceptLoss(dir); err != nil {
+		if err := acceptLoss(dir, seed, store.Revision(acked)); err != nil {
 			fmt.Println("WRONG: after accepting the loss:", err)
 		}
 	}
 	return nil
 }
 
-// acceptLoss opens dir without what is missing, writes to it, and opens it again.
-func acceptLoss(dir string) error {
+// acceptLoss opens dir without what is missing, looks whether that is what was said, writes to it, and opens it again.
+func acceptLoss(dir string, seed uint64, acked store.Revision) error {
 	for _, opts := range []Options{{AcceptLoss: true}, {}} {
 		b, err := Open(dir, newCodec(), opts)
 		if err != nil {
@@ -187,6 +192,12 @@ func acceptLoss(dir string) error {
 		if err != nil {
 			return err
 		}
+		if d := b.Accepted(); d != nil && !d.Partial {
+			if diff, err := mistold(d, m, seed, acked); err != nil || diff != "" {
+				return errors.Join(err, fmt.Errorf("what was said to be lost is not what is lost: %s", diff))
+			}
+			fmt.Println("exactly", len(d.Lost), "objects are lost")
+		}
 		if err := b.Append(context.Background(), m.Revision, mixed(1, m)); err != nil {
 			return err
 		}
@@ -195,4 +206,30 @@ func acceptLoss(dir string) error {
 		}
 	}
 	return nil
+}
+
+// mistold says how d differs from what got lacks of what was acknowledged.
+func mistold(d *Damage, got *storetest.Model, seed uint64, acked store.Revision) (string, error) {
+	want := storetest.NewModel()
+	if err := advance(seed, mixed, want, acked); err != nil {
+		return "", err
+	}
+	lost := map[string]store.Revision{}
+	for k, o := range want.Objects {
+		if have := got.Objects[k]; have == nil || store.RevisionOf(have) < store.RevisionOf(o) {
+			lost[k.String()] = store.RevisionOf(o)
+		}
+	}
+	for k := range got.Objects {
+		if want.Objects[k] == nil {
+			return k.String() + " is still there", nil
+		}
+	}
+	said := map[string]store.Revision{}
+	for _, l := range d.Lost {
+		if l.Want > 0 {
+			said[l.Key.String()] = l.Want
+		}
+	}
+	return cmp.Diff(lost, said), nil
 }
