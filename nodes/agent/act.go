@@ -118,6 +118,8 @@ func (a *Agent) do(ctx context.Context, w *worker, want *corev1.Pod, s *store.Sn
 		return a.create(ctx, w, want, s, step)
 	case pod.Start:
 		return a.start(ctx, w, want, step)
+	case pod.RunHook:
+		a.hook(w, want, step)
 	case pod.Remove:
 		return a.remove(ctx, w, step)
 	case pod.Withdraw:
@@ -235,15 +237,10 @@ func (a *Agent) signal(ctx context.Context, w *worker, want *corev1.Pod, step po
 	if err := a.cfg.Runtime.Signal(ctx, id, sig); err != nil && !errors.Is(err, runtime.ErrNotFound) {
 		return err
 	}
-	if w.seen.Stops == nil {
-		w.seen.Stops = map[runtime.ID]pod.Stop{}
-	}
+	a.told(w, want, step)
 	told, now := w.seen.Stops[id], a.cfg.Now()
 	if told.Asked.IsZero() {
 		told.Asked = now
-		if w.orphan == nil {
-			a.podEvent(want, normal("Killing", step.Container, step.Why))
-		}
 	}
 	if step.Signal != 0 {
 		told.Killed = now

@@ -92,7 +92,7 @@ func New(c Config) (*Agent, error) {
 	a.report = newReporter(c.Writer, c.Node.Name, c.Hold, c.Now, c.Log)
 	a.loop = loop.New("pod", a.turn, loop.Options{Workers: workers, Min: 50 * time.Millisecond, Max: 10 * time.Second, Now: c.Now, Log: c.Log})
 	a.heart = loop.New("node", a.beat, loop.Options{Min: 100 * time.Millisecond, Max: heartbeat, Now: c.Now, Log: c.Log})
-	a.prober = probe.New(probe.Config{Exec: a.probeExec, Changed: a.Wake, Failed: a.probeFailed, Now: c.Now})
+	a.prober = probe.New(probe.Config{Exec: a.probeExec, Changed: a.Wake, Failed: a.probeFailed, Doubted: a.probeDoubted, Now: c.Now})
 	// Nobody waits for what is removed, so that takes few of the processors from what starts.
 	a.starting, a.removing = newSlots(c.Starts, a.Wake), newSlots(max(1, c.Starts/2), a.Wake)
 	return a, nil

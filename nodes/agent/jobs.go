@@ -147,6 +147,15 @@ func (a *Agent) probeExec(ctx context.Context, id runtime.ID, command []string) 
 
 // probeFailed tells people of a probe that failed.
 func (a *Agent) probeFailed(c pod.Check, message string) {
+	a.probeEvent(c, warning("Unhealthy", c.ID.Name, fmt.Sprintf("%s probe failed: %s", c.Kind, message)))
+}
+
+// probeDoubted tells people of a probe that passed by an odd answer.
+func (a *Agent) probeDoubted(c pod.Check, message string) {
+	a.probeEvent(c, warning("ProbeWarning", c.ID.Name, fmt.Sprintf("%s probe warning: %s", c.Kind, message)))
+}
+
+func (a *Agent) probeEvent(c pod.Check, e pod.Event) {
 	a.mu.Lock()
 	var key store.Key
 	if w := a.workers[c.ID.Pod]; w != nil {
@@ -154,6 +163,6 @@ func (a *Agent) probeFailed(c pod.Check, message string) {
 	}
 	a.mu.Unlock()
 	if want, ok := store.Get[*corev1.Pod](a.cfg.Reader.Snapshot(), key.Namespace, key.Name); ok && want.UID == c.ID.Pod {
-		a.podEvent(want, warning("Unhealthy", c.ID.Name, fmt.Sprintf("%s probe failed: %s", c.Kind, message)))
+		a.podEvent(want, e)
 	}
 }

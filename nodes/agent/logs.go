@@ -89,7 +89,7 @@ func (a *Agent) containerStatus(p *corev1.Pod, name string) corev1.ContainerStat
 	if status == nil {
 		status = &p.Status
 	}
-	for _, all := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses} {
+	for _, all := range [][]corev1.ContainerStatus{status.InitContainerStatuses, status.ContainerStatuses, status.EphemeralContainerStatuses} {
 		for _, s := range all {
 			if s.Name == name {
 				return s

@@ -26,7 +26,8 @@ type worker struct {
 	refs    []store.Key                    // what the pod refers to
 	copying map[runtime.ID]<-chan struct{} // runs whose output is, or was, copied to the log; closed at its end
 	pulls   map[string]context.CancelFunc  // end the pulls that go on, by container
-	orphan  *corev1.Pod                    // what stands for a pod that is gone
+	hooks   map[pod.HookKey]context.CancelFunc
+	orphan  *corev1.Pod // what stands for a pod that is gone
 
 	mail   []func(*worker)   // what jobs found, for the next turn; under Agent.mu
 	status *corev1.PodStatus // the last one; under Agent.mu
@@ -130,6 +131,7 @@ func (a *Agent) look(ctx context.Context, w *worker) error {
 		w.seen.Sandbox = &box
 	}
 	w.seen.Host = a.place.Host
+	w.endHooks()
 	w.seen.Checks = a.prober.Found(w.uid)
 	a.listen(ctx, w)
 	return nil

@@ -9,9 +9,13 @@ import (
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
 
-// bringUp leads a pod to where all that should run runs: init containers one after the other, then the others, each as
-// soon as its image is here, none waiting for another to be ready.
+// bringUp leads a pod to where all that should run runs: init containers one after the other, a sidecar among them until it
+// has started, then the others, each as soon as its image is here. None of these waits for another to be ready, but for its
+// postStart hook to be done.
 func (v *view) bringUp() {
+	if at := v.deadline(); !at.IsZero() {
+		v.within(at.Sub(v.now))
+	}
 	turn := v.turn()
 	for _, c := range turn {
 		if v.toStart(c) {
@@ -19,22 +23,45 @@ func (v *view) bringUp() {
 		}
 	}
 	v.surroundings(turn)
+	held := false
 	for _, c := range turn {
-		v.run(c)
+		if c.running() || !held || c.role == ephemeral {
+			v.run(c)
+		}
+		held = held || c.running() && !v.hooked(c)
 	}
 	v.clear()
 }
 
-// turn are the containers whose turn it is.
+// turn are the containers whose turn it is: those that somebody added, sidecars that have had theirs, which are started again
+// when they end, and the init container that is next, or else those that do the pod's work.
 func (v *view) turn() []*container {
+	var next *container
 	if !v.initialized() {
-		return []*container{v.initializing()}
+		next = v.initializing()
 	}
-	all := make([]*container, len(v.main))
-	for i := range v.main {
-		all[i] = &v.main[i]
+	var turn []*container
+	for c := range v.all() {
+		switch {
+		case c.role == ephemeral && !v.sandboxReady():
+		case c.role == ephemeral, c == next, c.role == regular && next == nil, c.role == sidecar && (next == nil || v.hadTurn(c, next)):
+			turn = append(turn, c)
+		}
 	}
-	return all
+	return turn
+}
+
+// hadTurn tells whether a sidecar comes before the init container whose turn it is.
+func (v *view) hadTurn(c, next *container) bool {
+	for i := range v.init {
+		switch &v.init[i] {
+		case c:
+			return true
+		case next:
+			return false
+		}
+	}
+	return false
 }
 
 // toStart tells whether the next run of c is to be made, or started, now.
@@ -127,9 +154,13 @@ func (v *view) start(c *container) {
 	v.do(Step{Op: Start, Container: s.Container, Attempt: s.Attempt})
 }
 
-// tend looks after a container that runs: it is probed, and ended when a probe has failed for good or its image is no
-// longer the one that is wanted.
+// tend looks after a container that runs: its postStart hook is run, then it is probed. It is ended when the hook or, for
+// good, a probe has failed, or when its image is no longer the one that is wanted.
 func (v *view) tend(c *container) {
+	if !v.hooked(c) {
+		v.postStart(c)
+		return
+	}
 	v.check(c)
 	kind, p := v.failed(c)
 	grace := graceOf(v.want)
@@ -138,9 +169,9 @@ func (v *view) tend(c *container) {
 		if p.TerminationGracePeriodSeconds != nil {
 			grace = time.Duration(*p.TerminationGracePeriodSeconds) * time.Second
 		}
-		v.stop(c, grace, fmt.Sprintf("Container %s failed %s probe, will be restarted", c.spec.Name, lower(kind)))
-	case c.last().Labels[imageLabel] != c.spec.Image:
-		v.stop(c, grace, fmt.Sprintf("Container %s definition changed, will be restarted", c.spec.Name))
+		v.stop(c, grace, true, fmt.Sprintf("Container %s failed %s probe, will be restarted", c.spec.Name, lower(kind)))
+	case c.last().Labels[imageLabel] != c.spec.Image && c.role != ephemeral:
+		v.stop(c, grace, true, fmt.Sprintf("Container %s definition changed, will be restarted", c.spec.Name))
 	}
 }
 
@@ -152,7 +183,7 @@ func (v *view) clear() {
 		past = past || v.main[i].last() != nil
 	}
 	for i := range v.init {
-		v.clearRuns(&v.init[i], past)
+		v.clearRuns(&v.init[i], past && v.init[i].role == initial)
 	}
 	for i := range v.main {
 		v.clearRuns(&v.main[i], false)

@@ -28,10 +28,11 @@ type CheckKey struct {
 type Check struct {
 	CheckKey
 	Probe  *corev1.Probe
-	Host   string // of an HTTP or TCP probe: what the probe says, else the pod's address
-	Port   int    // of an HTTP or TCP probe; 0: the container has no port of that name
-	Since  time.Time
-	Passed bool // what is taken for true until the probe has found something else
+	Host   string    // of an HTTP or TCP probe: what the probe says, else the pod's address
+	Port   int       // of an HTTP or TCP probe; 0: the container has no port of that name
+	Since  time.Time // when the container was started: the probe's initial delay counts from then,
+	Gated  bool      // or, if it waited for a startup probe to pass, from when it is first asked for
+	Passed bool      // what is taken for true until the probe has found something else
 }
 
 // passed is what a probe of the container's newest run has found; what the status says of that run if it has found nothing.
@@ -43,9 +44,9 @@ func (v *view) passed(c *container, k Kind, status func(*corev1.ContainerStatus)
 	return c.prev != nil && c.prev.ContainerID == ContainerID(id) && status(c.prev)
 }
 
-// started tells whether the container runs and its startup probe, if it has one, has passed.
+// started tells whether the container runs, its postStart hook is done and its startup probe, if it has one, has passed.
 func (v *view) started(c *container) bool {
-	return c.running() && (c.spec.StartupProbe == nil || v.passed(c, Startup, func(s *corev1.ContainerStatus) bool {
+	return c.running() && v.hooked(c) && (c.spec.StartupProbe == nil || v.passed(c, Startup, func(s *corev1.ContainerStatus) bool {
 		return s.Started != nil && *s.Started
 	}))
 }
@@ -53,9 +54,12 @@ func (v *view) started(c *container) bool {
 // containerReady tells whether the container does its work. One that is to run before the others has done so when it
 // succeeded.
 func (v *view) containerReady(c *container) bool {
-	if v.isInit(c) {
+	switch c.role {
+	case initial:
 		end := c.ended(nil)
 		return end != nil && end.ExitCode == 0
+	case ephemeral:
+		return false // nothing is led to it
 	}
 	return v.started(c) && (c.spec.ReadinessProbe == nil || v.passed(c, Readiness, func(s *corev1.ContainerStatus) bool { return s.Ready }))
 }
@@ -88,7 +92,7 @@ func (v *view) check(c *container) {
 	if v.seen.Network != Here {
 		return
 	}
-	ending := v.want.DeletionTimestamp != nil
+	ending := v.want.DeletionTimestamp != nil || v.over()
 	if !v.started(c) {
 		if !ending {
 			v.probe(c, Startup, false)
@@ -107,12 +111,15 @@ func (v *view) probe(c *container, k Kind, passed bool) {
 		return
 	}
 	check := Check{CheckKey: CheckKey{c.last().ID, k}, Probe: p, Host: v.seen.Address.String(), Since: c.last().Started, Passed: passed}
+	check.Gated = k != Startup && c.spec.StartupProbe != nil
 	switch {
 	case p.HTTPGet != nil:
 		check.Port = port(c.spec, p.HTTPGet.Port)
 		if p.HTTPGet.Host != "" {
 			check.Host = p.HTTPGet.Host
 		}
+	case p.GRPC != nil:
+		check.Port = int(p.GRPC.Port)
 	case p.TCPSocket != nil:
 		check.Port = port(c.spec, p.TCPSocket.Port)
 		if p.TCPSocket.Host != "" {

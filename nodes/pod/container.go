@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"iter"
 	"slices"
 	"strconv"
 	"time"
@@ -24,23 +25,54 @@ func before(c *runtime.Container) int {
 	return n
 }
 
+// A role is what a container does for its pod.
+type role string
+
+const (
+	regular   role = "container" // the pod's work
+	initial   role = "init"      // runs before the others, to its end
+	sidecar   role = "sidecar"   // is started before the others, in line with those that run to their end, and outlives them
+	ephemeral role = "ephemeral" // was added while the pod ran, for somebody who looks for a fault; never runs twice
+)
+
 // container is one of a pod's containers: what is wanted and what is there.
 type container struct {
+	role   role
 	spec   *corev1.Container
 	runs   []runtime.Container     // oldest first
 	prev   *corev1.ContainerStatus // nil: none
 	stored *corev1.ContainerStatus // what is known to be written; nil: nothing
 }
 
-func (v *view) containers(specs []corev1.Container, runs map[string][]runtime.Container, prev, stored []corev1.ContainerStatus) []container {
+func (v *view) containers(as role, specs []corev1.Container, runs map[string][]runtime.Container, prev, stored []corev1.ContainerStatus) []container {
 	cs := make([]container, len(specs))
 	for i := range specs {
 		name := specs[i].Name
 		r := runs[name]
 		slices.SortFunc(r, func(a, b runtime.Container) int { return a.ID.Attempt - b.ID.Attempt })
-		cs[i] = container{&specs[i], r, statusOf(prev, name), statusOf(stored, name)}
+		cs[i] = container{as, &specs[i], r, statusOf(prev, name), statusOf(stored, name)}
+		if as == initial && isSidecar(&specs[i]) {
+			cs[i].role = sidecar
+		}
 	}
 	return cs
+}
+
+func isSidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+// all are the pod's containers, of every role.
+func (v *view) all() iter.Seq[*container] {
+	return func(yield func(*container) bool) {
+		for _, cs := range [][]container{v.init, v.main, v.extra} {
+			for i := range cs {
+				if !yield(&cs[i]) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func statusOf(all []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
@@ -119,15 +151,16 @@ const (
 func (v *view) judge(c *container) (verdict, time.Time) {
 	last := c.last()
 	end := c.ended(v.seen.Messages)
-	init := v.isInit(c)
 	switch {
 	case end == nil && last != nil && last.State == runtime.Running:
 		return keep, time.Time{}
 	case end == nil:
 		return start, time.Time{}
-	case init && last == nil && end.ExitCode == 0:
+	case v.expired():
+		return done, time.Time{}
+	case c.role == initial && last == nil && end.ExitCode == 0:
 		return start, time.Time{} // it succeeded in a sandbox that is no more
-	case !again(v.want.Spec.RestartPolicy, init, end.ExitCode):
+	case !again(v.want.Spec.RestartPolicy, c, end.ExitCode):
 		return done, time.Time{}
 	case last == nil:
 		return start, time.Time{}
@@ -138,45 +171,87 @@ func (v *view) judge(c *container) (verdict, time.Time) {
 	return start, time.Time{}
 }
 
-func (v *view) isInit(c *container) bool {
-	return slices.ContainsFunc(v.init, func(i container) bool { return i.spec == c.spec })
-}
-
-// again tells whether a container that ended is to run once more. One that is to run before the others needs to succeed
-// only once.
-func again(policy corev1.RestartPolicy, init bool, code int32) bool {
+// again tells whether a container that ended is to run once more: as the first of its rules says that fits, else as its own
+// policy says, else the pod's. One that is to run before the others needs to succeed only once.
+func again(policy corev1.RestartPolicy, c *container, code int32) bool {
+	switch c.role {
+	case ephemeral:
+		return false
+	case sidecar:
+		return true
+	}
+	if slices.ContainsFunc(c.spec.RestartPolicyRules, func(r corev1.ContainerRestartRule) bool { return fits(r.ExitCodes, code) }) {
+		return true // the one action that is supported
+	}
+	if own := c.spec.RestartPolicy; own != nil {
+		policy = corev1.RestartPolicy(*own)
+	}
 	switch {
 	case policy == corev1.RestartPolicyNever:
 		return false
-	case policy == corev1.RestartPolicyOnFailure || init:
+	case policy == corev1.RestartPolicyOnFailure || c.role == initial:
 		return code != 0
 	}
 	return true
 }
 
+func fits(rule *corev1.ContainerRestartRuleOnExitCodes, code int32) bool {
+	switch {
+	case rule == nil:
+		return false
+	case rule.Operator == corev1.ContainerRestartRuleOnExitCodesOpNotIn:
+		return !slices.Contains(rule.Values, code)
+	}
+	return slices.Contains(rule.Values, code)
+}
+
 // initialized tells whether the init containers are done. Once another container was made in this sandbox they have been,
 // whatever is left of them; and when no other container is to run again they do not matter.
 func (v *view) initialized() bool {
-	over := true
 	for i := range v.main {
-		c := &v.main[i]
-		if c.last() != nil {
+		if v.main[i].last() != nil {
 			return true
 		}
-		if verdict, _ := v.judge(c); verdict != done {
-			over = false
-		}
 	}
-	return over || v.initializing() == nil
+	return v.worked() || v.initializing() == nil
 }
 
-// initializing is the init container whose turn it is; nil if all have succeeded in this sandbox.
+// worked tells whether the containers that do the pod's work have ended and stay so.
+func (v *view) worked() bool {
+	for i := range v.main {
+		if verdict, _ := v.judge(&v.main[i]); verdict != done {
+			return false
+		}
+	}
+	return true
+}
+
+// initializing is the init container whose turn it is; nil if all have succeeded in this sandbox, and sidecars have started.
 func (v *view) initializing() *container {
 	for i := range v.init {
 		c := &v.init[i]
-		if last := c.last(); last == nil || last.State != runtime.Exited || last.ExitCode != 0 {
+		last := c.last()
+		passed := last != nil && last.State == runtime.Exited && last.ExitCode == 0
+		if c.role == sidecar {
+			passed = v.started(c) || v.passedOn(i)
+		}
+		if !passed {
 			return c
 		}
 	}
 	return nil
+}
+
+// passedOn tells whether an init container after the i-th was made: then those before it have had their turn.
+func (v *view) passedOn(i int) bool {
+	return slices.ContainsFunc(v.init[i+1:], func(c container) bool { return c.last() != nil })
+}
+
+// initFailed tells whether an init container has failed and is not to run again: then the pod has failed.
+func (v *view) initFailed() bool {
+	if v.initialized() {
+		return false
+	}
+	verdict, _ := v.judge(v.initializing())
+	return verdict == done
 }

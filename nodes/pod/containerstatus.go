@@ -14,15 +14,16 @@ func ContainerID(id runtime.ID) string { return "containerd://" + id.String() }
 
 // Reasons that containers wait for, as Kubernetes names them.
 const (
-	creating        = "ContainerCreating"
-	podInitializing = "PodInitializing"
-	crashLoop       = "CrashLoopBackOff"
-	pullBackOff     = "ImagePullBackOff"
-	errPull         = "ErrImagePull"
-	configError     = "CreateContainerConfigError"
-	unknownStatus   = "ContainerStatusUnknown"
-	killed          = 137 // the exit code of what was killed
-	cannotRun       = 128 // the exit code of what could not be started
+	creating         = "ContainerCreating"
+	podInitializing  = "PodInitializing"
+	crashLoop        = "CrashLoopBackOff"
+	pullBackOff      = "ImagePullBackOff"
+	errPull          = "ErrImagePull"
+	configError      = "CreateContainerConfigError"
+	unknownStatus    = "ContainerStatusUnknown"
+	deadlineExceeded = "DeadlineExceeded"
+	killed           = 137 // the exit code of what was killed
+	cannotRun        = 128 // the exit code of what could not be started
 )
 
 func (v *view) containerStatuses(cs []container) []corev1.ContainerStatus {
@@ -58,21 +59,21 @@ func (v *view) containerStatus(c *container) corev1.ContainerStatus {
 
 // state is what the container does now.
 func (v *view) state(c *container) corev1.ContainerState {
-	if c.running() {
+	if c.running() && v.hooked(c) {
 		return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: when(c.last().Started)}}
 	}
 	verdict, _ := v.judge(c)
 	end := c.ended(v.seen.Messages)
 	waiting := v.failing(c)
 	switch {
-	case end != nil && (verdict == done || v.want.DeletionTimestamp != nil || v.isInit(c) && v.initialized()):
+	case end != nil && (verdict == done || v.want.DeletionTimestamp != nil || v.over() || c.role == initial && v.initialized()):
 		return corev1.ContainerState{Terminated: end}
 	case waiting != nil:
 	case verdict == wait:
 		waiting = v.crashLooping(c, end)
 	case end != nil:
 		return corev1.ContainerState{Terminated: end}
-	case !v.initialized() && !v.isInit(c) || v.isInit(c) && v.initializing() != nil && v.initializing().spec != c.spec:
+	case !v.initialized() && (c.role == regular || c.role != ephemeral && v.initializing() != c && !v.hadTurn(c, v.initializing())):
 		waiting = &corev1.ContainerStateWaiting{Reason: podInitializing}
 	default:
 		waiting = v.held()

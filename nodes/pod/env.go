@@ -194,21 +194,19 @@ func Refs(p *corev1.Pod, k store.Kinds) []store.Key {
 		o.SetName(name)
 		keys = append(keys, k.Key(o))
 	}
-	for _, cs := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range cs {
-			for _, f := range cs[i].EnvFrom {
-				if f.ConfigMapRef != nil {
-					add(&corev1.ConfigMap{}, f.ConfigMapRef.Name)
-				} else if f.SecretRef != nil {
-					add(&corev1.Secret{}, f.SecretRef.Name)
-				}
+	for c := range Containers(&p.Spec) {
+		for _, f := range c.EnvFrom {
+			if f.ConfigMapRef != nil {
+				add(&corev1.ConfigMap{}, f.ConfigMapRef.Name)
+			} else if f.SecretRef != nil {
+				add(&corev1.Secret{}, f.SecretRef.Name)
 			}
-			for _, e := range cs[i].Env {
-				if f := e.ValueFrom; f != nil && f.ConfigMapKeyRef != nil {
-					add(&corev1.ConfigMap{}, f.ConfigMapKeyRef.Name)
-				} else if f != nil && f.SecretKeyRef != nil {
-					add(&corev1.Secret{}, f.SecretKeyRef.Name)
-				}
+		}
+		for _, e := range c.Env {
+			if f := e.ValueFrom; f != nil && f.ConfigMapKeyRef != nil {
+				add(&corev1.ConfigMap{}, f.ConfigMapKeyRef.Name)
+			} else if f != nil && f.SecretKeyRef != nil {
+				add(&corev1.Secret{}, f.SecretKeyRef.Name)
 			}
 		}
 	}

@@ -6,10 +6,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// events tells of containers that began to wait until they may be tried again.
+// events tells of containers that began to wait until they may be tried again, and of a pod whose time was up.
 func (v *view) events() {
 	v.backOffs(v.init, v.prev.InitContainerStatuses, v.next.Status.InitContainerStatuses)
 	v.backOffs(v.main, v.prev.ContainerStatuses, v.next.Status.ContainerStatuses)
+	v.backOffs(v.extra, v.prev.EphemeralContainerStatuses, v.next.Status.EphemeralContainerStatuses)
+	if s := &v.next.Status; s.Reason == deadlineExceeded && !finished(v.prev.Phase) {
+		v.next.Events = append(v.next.Events, Event{Type: corev1.EventTypeNormal, Reason: s.Reason, Message: s.Message})
+	}
 }
 
 func (v *view) backOffs(cs []container, old, new []corev1.ContainerStatus) {

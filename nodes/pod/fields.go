@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -82,14 +83,47 @@ func ResourceValue(p *corev1.Pod, in *corev1.Container, ref *corev1.ResourceFiel
 	return fmt.Sprint(v), nil
 }
 
-// ContainerNamed is a container of p, or one of those that run before; nil if there is none of that name.
+// ContainerNamed is a container of p, of any kind; nil if there is none of that name.
 func ContainerNamed(p *corev1.Pod, name string) *corev1.Container {
-	for _, cs := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for i := range cs {
-			if cs[i].Name == name {
-				return &cs[i]
-			}
+	for c := range Containers(&p.Spec) {
+		if c.Name == name {
+			return c
 		}
 	}
 	return nil
+}
+
+// Containers are all of a pod: those that run before the others, the others, and those that were added while it ran.
+func Containers(s *corev1.PodSpec) iter.Seq[*corev1.Container] {
+	return func(yield func(*corev1.Container) bool) {
+		for _, cs := range [][]corev1.Container{s.InitContainers, s.Containers, ephemerals(s)} {
+			for i := range cs {
+				if !yield(&cs[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// ephemerals are the containers that were added while the pod ran, as what they have in common with others.
+func ephemerals(s *corev1.PodSpec) []corev1.Container {
+	if len(s.EphemeralContainers) == 0 {
+		return nil
+	}
+	cs := make([]corev1.Container, len(s.EphemeralContainers))
+	for i := range s.EphemeralContainers {
+		cs[i] = corev1.Container(s.EphemeralContainers[i].EphemeralContainerCommon)
+	}
+	return cs
+}
+
+// target is the container whose processes an ephemeral container sees; empty if it sees its own only.
+func target(s *corev1.PodSpec, container string) string {
+	for i := range s.EphemeralContainers {
+		if s.EphemeralContainers[i].Name == container {
+			return s.EphemeralContainers[i].TargetContainerName
+		}
+	}
+	return ""
 }

@@ -36,6 +36,7 @@ type Seen struct {
 	Files   Part // the pod's folder, with its logs
 
 	Images   map[string]Image      // by container
+	Hooks    map[HookKey]Hook      // that were begun
 	Checks   map[CheckKey]bool     // what probes have found: passed, or failed for good; absent: nothing yet
 	Stops    map[runtime.ID]Stop   // containers that were told to end
 	Messages map[runtime.ID]string // the last words of containers that ended
@@ -51,8 +52,9 @@ type Image struct {
 	Name    string // as the runtime wants it named
 }
 
-// A Stop is when a container was told to end, and when it was killed.
-type Stop struct{ Asked, Killed time.Time }
+// A Stop is when a container's end began, from which its grace period counts, when it was told to end, and when it was
+// killed.
+type Stop struct{ Began, Asked, Killed time.Time }
 
 // A Withdrawal is whether the network was asked to lead nobody to the pod, and since when it does not.
 type Withdrawal struct {
@@ -70,6 +72,7 @@ const (
 	MakeVolumes   Op = "volumes"    // make its volumes, or bring them up to date
 	Create        Op = "create"     // make one run of a container
 	Start         Op = "start"      // start it
+	RunHook       Op = "hook"       // run one of its lifecycle hooks; goes on in the background
 	Remove        Op = "remove"     // remove one run of a container that ended
 	Withdraw      Op = "withdraw"   // have the network lead nobody to its address; goes on in the background
 	Signal        Op = "signal"     // send a signal to a container
@@ -82,11 +85,13 @@ const (
 // A Step is one thing to do. All are idempotent.
 type Step struct {
 	Op        Op
-	Container string // of Pull, Create, Start, Remove, Signal
+	Container string // of Pull, Create, Start, RunHook, Remove, Signal
 	Attempt   int
 	Crashes   int            // of Create: how often in a row the container ended before
+	Hook      HookKind       // of RunHook
+	Within    time.Duration  // of RunHook: how long it may take; 0: as long as the container runs
 	Signal    syscall.Signal // of Signal; 0: the container's own stop signal
-	Why       string         // of Signal: a sentence for people
+	Why       string         // of Signal, and of a hook before it: a sentence for people
 }
 
 // Move is what of a step counts when it fails.
@@ -97,6 +102,9 @@ func (s Step) String() string {
 	b.WriteString(string(s.Op))
 	if s.Container != "" {
 		fmt.Fprintf(&b, " %s#%d", s.Container, s.Attempt)
+	}
+	if s.Op == RunHook {
+		fmt.Fprintf(&b, " %s", s.Hook)
 	}
 	if s.Op == Signal {
 		name := "stop"
@@ -154,6 +162,8 @@ func Decide(want *corev1.Pod, seen Seen, now time.Time) Next {
 	case finished(v.next.Status.Phase):
 		v.finish()
 	case len(v.unsupported) > 0:
+	case v.over():
+		v.windUp()
 	default:
 		v.bringUp()
 	}
@@ -170,6 +180,7 @@ type view struct {
 	now         time.Time
 	prev        *corev1.PodStatus // the newest status, written yet or not
 	init, main  []container
+	extra       []container // ephemeral ones
 	unsupported []string
 	next        Next
 }
@@ -185,8 +196,9 @@ func newView(want *corev1.Pod, seen Seen, now time.Time) *view {
 			runs[c.ID.Name] = append(runs[c.ID.Name], c)
 		}
 	}
-	v.init = v.containers(want.Spec.InitContainers, runs, v.prev.InitContainerStatuses, want.Status.InitContainerStatuses)
-	v.main = v.containers(want.Spec.Containers, runs, v.prev.ContainerStatuses, want.Status.ContainerStatuses)
+	v.init = v.containers(initial, want.Spec.InitContainers, runs, v.prev.InitContainerStatuses, want.Status.InitContainerStatuses)
+	v.main = v.containers(regular, want.Spec.Containers, runs, v.prev.ContainerStatuses, want.Status.ContainerStatuses)
+	v.extra = v.containers(ephemeral, ephemerals(&want.Spec), runs, v.prev.EphemeralContainerStatuses, want.Status.EphemeralContainerStatuses)
 	for _, e := range Unsupported(&want.Spec) {
 		v.unsupported = append(v.unsupported, "spec."+e.Error())
 	}

@@ -58,8 +58,10 @@ func ContainerSpec(p *corev1.Pod, m Making, s *store.Snapshot) (runtime.Containe
 		WorkingDir: c.WorkingDir,
 		Mounts:     m.Mounts,
 		Resources:  limits(c.Resources.Requests, c.Resources.Limits),
+		TargetPIDs: target(&p.Spec, c.Name),
 		OOMScore:   oomScore(c, qos.GetPodQOS(p), m.Place.Capacity.Memory().Value()),
 		Security:   security,
+		StopSignal: stopSignal(c),
 		Labels: map[string]string{
 			crashesLabel: strconv.Itoa(m.Step.Crashes),
 			imageLabel:   c.Image,

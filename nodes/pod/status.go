@@ -37,7 +37,11 @@ func (v *view) status() corev1.PodStatus {
 	}
 	s.InitContainerStatuses = v.containerStatuses(v.init)
 	s.ContainerStatuses = v.containerStatuses(v.main)
+	s.EphemeralContainerStatuses = v.containerStatuses(v.extra)
 	s.Phase, s.Reason, s.Message = v.phase(), "", ""
+	if s.Phase == corev1.PodFailed && v.expired() {
+		s.Reason, s.Message = deadlineExceeded, "Pod was active on the node longer than the specified deadline"
+	}
 	s.Conditions = mergeConditions(v.conditions(&s), v.want.Status.Conditions)
 	return s
 }
@@ -45,37 +49,30 @@ func (v *view) status() corev1.PodStatus {
 // when is a time as the API keeps it: in whole seconds, so that it is the same after it was written and read.
 func when(t time.Time) metav1.Time { return metav1.NewTime(t.Truncate(time.Second)) }
 
-// phase follows Kubernetes' rules for what containers in which states add up to.
+// phase follows Kubernetes' rules for what containers in which states add up to. Sidecars do not count, but that a pod is
+// not over while one of its containers runs.
 func (v *view) phase() corev1.PodPhase {
-	if v.want.DeletionTimestamp != nil && !v.anyRunning() {
+	switch {
+	case (v.want.DeletionTimestamp != nil || v.over()) && !v.anyRunning():
 		return v.outcome()
-	}
-	if !v.initialized() {
-		if c := v.initializing(); c != nil {
-			if verdict, _ := v.judge(c); verdict == done {
-				return corev1.PodFailed
-			}
-		}
+	case !v.initialized():
 		return corev1.PodPending
 	}
-	over := true
 	for i := range v.main {
 		c := &v.main[i]
-		if !c.begun() || c.last() != nil && c.restarts() == 0 && c.ended(nil) == nil && !c.running() {
+		first := c.last() != nil && c.restarts() == 0 && c.ended(nil) == nil
+		if !c.begun() || first && !(c.running() && v.hooked(c)) {
 			return corev1.PodPending
 		}
-		if verdict, _ := v.judge(c); verdict != done {
-			over = false
-		}
-	}
-	if over {
-		return v.outcome()
 	}
 	return corev1.PodRunning
 }
 
 // outcome is the phase of a pod of which nothing runs any more.
 func (v *view) outcome() corev1.PodPhase {
+	if v.want.DeletionTimestamp == nil && v.expired() {
+		return corev1.PodFailed
+	}
 	for i := range v.main {
 		if end := v.main[i].ended(nil); end == nil || end.ExitCode != 0 {
 			return corev1.PodFailed
@@ -85,11 +82,9 @@ func (v *view) outcome() corev1.PodPhase {
 }
 
 func (v *view) anyRunning() bool {
-	for _, cs := range [][]container{v.init, v.main} {
-		for i := range cs {
-			if cs[i].running() {
-				return true
-			}
+	for c := range v.all() {
+		if c.running() {
+			return true
 		}
 	}
 	return false
@@ -174,8 +169,8 @@ func (v *view) initializedCondition(s *corev1.PodStatus) corev1.PodCondition {
 		return c
 	}
 	var names []string
-	for _, c := range s.InitContainerStatuses {
-		if !c.Ready {
+	for i, c := range s.InitContainerStatuses {
+		if v.init[i].role == initial && !c.Ready || v.init[i].role == sidecar && !*c.Started {
 			names = append(names, c.Name)
 		}
 	}
@@ -188,8 +183,15 @@ func (v *view) containersReady(s *corev1.PodStatus) corev1.PodCondition {
 		return isFalse("PodCompleted", "")
 	case s.Phase == corev1.PodFailed:
 		return isFalse("PodFailed", "")
+	case v.expired():
+		return isFalse(deadlineExceeded, "") // so that nobody is led to it any more
 	}
 	var names []string
+	for i, c := range s.InitContainerStatuses {
+		if v.init[i].role == sidecar && !c.Ready {
+			names = append(names, c.Name)
+		}
+	}
 	for _, c := range s.ContainerStatuses {
 		if !c.Ready {
 			names = append(names, c.Name)

@@ -21,6 +21,9 @@ func Unsupported(spec *corev1.PodSpec) field.ErrorList {
 	for i := range spec.Containers {
 		u.container(field.NewPath("containers").Index(i), &spec.Containers[i])
 	}
+	for i, c := range ephemerals(spec) {
+		u.container(field.NewPath("ephemeralContainers").Index(i), &c)
+	}
 	for i := range spec.Volumes {
 		u.volume(field.NewPath("volumes").Index(i), &spec.Volumes[i])
 	}
@@ -47,15 +50,12 @@ func (u *unsupported) pod(s *corev1.PodSpec) {
 		set  bool
 		why  string
 	}{
-		{"ephemeralContainers", len(s.EphemeralContainers) > 0, "ephemeral containers"},
-		{"activeDeadlineSeconds", s.ActiveDeadlineSeconds != nil, "deadlines of pods"},
 		{"automountServiceAccountToken", yes(s.AutomountServiceAccountToken), "service account tokens in pods (leave it out, or set it to false)"},
 		{"hostPID", s.HostPID, "sharing the host's processes"},
 		{"hostIPC", s.HostIPC, "sharing the host's IPC"},
 		{"shareProcessNamespace", yes(s.ShareProcessNamespace), "sharing processes between containers"},
 		{"runtimeClassName", s.RuntimeClassName != nil, "runtime classes"},
 		{"overhead", len(s.Overhead) > 0, "overhead"},
-		{"setHostnameAsFQDN", yes(s.SetHostnameAsFQDN), "full domain names as host names"},
 		{"os", s.OS != nil && s.OS.Name != corev1.Linux, "an operating system other than Linux"},
 		{"hostUsers", s.HostUsers != nil && !*s.HostUsers, "user namespaces"},
 		{"resourceClaims", len(s.ResourceClaims) > 0, "resource claims"},
@@ -85,10 +85,11 @@ func (u *unsupported) seccomp(path *field.Path, p *corev1.SeccompProfile) {
 }
 
 func (u *unsupported) container(path *field.Path, c *corev1.Container) {
-	u.not(c.RestartPolicy != nil, path, "restartPolicy", "sidecar containers and restart policies of containers")
-	u.not(len(c.RestartPolicyRules) > 0, path, "restartPolicyRules", "restart rules of containers")
+	for i, r := range c.RestartPolicyRules {
+		at := path.Child("restartPolicyRules").Index(i)
+		u.not(r.Action != corev1.ContainerRestartRuleActionRestart, at, "action", "an action other than Restart")
+	}
 	u.not(len(c.VolumeDevices) > 0, path, "volumeDevices", "block devices")
-	u.not(c.Lifecycle != nil, path, "lifecycle", "lifecycle hooks and stop signals")
 	u.not(c.Stdin, path, "stdin", "the input of containers")
 	u.not(c.StdinOnce, path, "stdinOnce", "the input of containers")
 	u.not(c.TTY, path, "tty", "terminals of containers")
@@ -109,6 +110,7 @@ func (u *unsupported) container(path *field.Path, c *corev1.Container) {
 	u.probe(path.Child("livenessProbe"), c.LivenessProbe)
 	u.probe(path.Child("readinessProbe"), c.ReadinessProbe)
 	u.probe(path.Child("startupProbe"), c.StartupProbe)
+	u.hooks(path.Child("lifecycle"), c.Lifecycle)
 	if c.SecurityContext != nil {
 		u.security(path.Child("securityContext"), c.SecurityContext)
 	}
@@ -135,8 +137,23 @@ func (u *unsupported) probe(path *field.Path, p *corev1.Probe) {
 	if p == nil {
 		return
 	}
-	u.not(p.GRPC != nil, path, "grpc", "gRPC probes")
-	u.not(p.HTTPGet != nil && p.HTTPGet.Protocol != nil && *p.HTTPGet.Protocol != corev1.HTTPProtocolHTTP1, path.Child("httpGet"), "protocol", "protocols other than HTTP/1")
+	u.httpGet(path, p.HTTPGet)
+}
+
+func (u *unsupported) httpGet(path *field.Path, g *corev1.HTTPGetAction) {
+	u.not(g != nil && g.Protocol != nil && *g.Protocol != corev1.HTTPProtocolHTTP1, path.Child("httpGet"), "protocol", "protocols other than HTTP/1")
+}
+
+func (u *unsupported) hooks(path *field.Path, l *corev1.Lifecycle) {
+	if l == nil {
+		return
+	}
+	if l.PostStart != nil {
+		u.httpGet(path.Child("postStart"), l.PostStart.HTTPGet)
+	}
+	if l.PreStop != nil {
+		u.httpGet(path.Child("preStop"), l.PreStop.HTTPGet)
+	}
 }
 
 func (u *unsupported) security(path *field.Path, s *corev1.SecurityContext) {

@@ -15,16 +15,21 @@ var supported = map[reflect.Type]string{
 	reflect.TypeFor[corev1.PodSpec](): `volumes initContainers containers restartPolicy terminationGracePeriodSeconds dnsPolicy
 		hostNetwork securityContext imagePullSecrets hostname subdomain hostAliases dnsConfig readinessGates enableServiceLinks hostnameOverride
 		nodeName nodeSelector affinity schedulerName tolerations priorityClassName priority preemptionPolicy topologySpreadConstraints schedulingGates
-		serviceAccountName serviceAccount`,
+		serviceAccountName serviceAccount activeDeadlineSeconds ephemeralContainers setHostnameAsFQDN`,
 	reflect.TypeFor[corev1.Container](): `name image command args workingDir ports envFrom env resources volumeMounts livenessProbe readinessProbe
-		startupProbe terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext resizePolicy`,
+		startupProbe terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext resizePolicy lifecycle
+		restartPolicy restartPolicyRules`,
 	reflect.TypeFor[corev1.SecurityContext](): `capabilities privileged runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem
 		allowPrivilegeEscalation seccompProfile`,
 	reflect.TypeFor[corev1.PodSecurityContext]():   `runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup fsGroupChangePolicy seccompProfile`,
 	reflect.TypeFor[corev1.VolumeSource]():         `hostPath emptyDir secret downwardAPI configMap projected`,
 	reflect.TypeFor[corev1.VolumeMount]():          `name readOnly mountPath subPath subPathExpr`,
 	reflect.TypeFor[corev1.Probe]():                `initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold terminationGracePeriodSeconds`,
-	reflect.TypeFor[corev1.ProbeHandler]():         `exec httpGet tcpSocket`,
+	reflect.TypeFor[corev1.ProbeHandler]():         `exec httpGet tcpSocket grpc`,
+	reflect.TypeFor[corev1.Lifecycle]():            `postStart preStop stopSignal`,
+	reflect.TypeFor[corev1.LifecycleHandler]():     `exec httpGet tcpSocket sleep`,
+	reflect.TypeFor[corev1.ContainerRestartRule](): `exitCodes`,
+	reflect.TypeFor[corev1.GRPCAction]():           `port service mode`,
 	reflect.TypeFor[corev1.HTTPGetAction]():        `path port host scheme httpHeaders`,
 	reflect.TypeFor[corev1.EnvVarSource]():         `fieldRef resourceFieldRef configMapKeyRef secretKeyRef`,
 	reflect.TypeFor[corev1.VolumeProjection]():     `secret downwardAPI configMap`,
@@ -35,15 +40,12 @@ var supported = map[reflect.Type]string{
 
 // refused is, for each of the other fields, a pod that Unsupported must refuse for it, or "ignored: why".
 var refused = map[string]string{
-	"PodSpec.ephemeralContainers":          `{ephemeralContainers: [{name: x}], containers: [{name: a}]}`,
-	"PodSpec.activeDeadlineSeconds":        `{activeDeadlineSeconds: 1, containers: [{name: a}]}`,
 	"PodSpec.automountServiceAccountToken": `{automountServiceAccountToken: true, containers: [{name: a}]}`,
 	"PodSpec.hostPID":                      `{hostPID: true, containers: [{name: a}]}`,
 	"PodSpec.hostIPC":                      `{hostIPC: true, containers: [{name: a}]}`,
 	"PodSpec.shareProcessNamespace":        `{shareProcessNamespace: true, containers: [{name: a}]}`,
 	"PodSpec.runtimeClassName":             `{runtimeClassName: x, containers: [{name: a}]}`,
 	"PodSpec.overhead":                     `{overhead: {cpu: 1}, containers: [{name: a}]}`,
-	"PodSpec.setHostnameAsFQDN":            `{setHostnameAsFQDN: true, containers: [{name: a}]}`,
 	"PodSpec.os":                           `{os: {name: windows}, containers: [{name: a}]}`,
 	"PodSpec.hostUsers":                    `{hostUsers: false, containers: [{name: a}]}`,
 	"PodSpec.resourceClaims":               `{resourceClaims: [{name: x}], containers: [{name: a}]}`,
@@ -51,13 +53,11 @@ var refused = map[string]string{
 	"PodSpec.schedulingGroup":              `{schedulingGroup: {}, containers: [{name: a}]}`,
 	"PodSpec.evictionResponders":           `{evictionResponders: [{}], containers: [{name: a}]}`,
 
-	"Container.restartPolicy":      `{initContainers: [{name: i, restartPolicy: Always}], containers: [{name: a}]}`,
-	"Container.restartPolicyRules": `{containers: [{name: a, restartPolicyRules: [{}]}]}`,
-	"Container.volumeDevices":      `{containers: [{name: a, volumeDevices: [{name: x}]}]}`,
-	"Container.lifecycle":          `{containers: [{name: a, lifecycle: {preStop: {exec: {command: [x]}}}}]}`,
-	"Container.stdin":              `{containers: [{name: a, stdin: true}]}`,
-	"Container.stdinOnce":          `{containers: [{name: a, stdinOnce: true}]}`,
-	"Container.tty":                `{containers: [{name: a, tty: true}]}`,
+	"ContainerRestartRule.action": `{containers: [{name: a, restartPolicy: Never, restartPolicyRules: [{action: RestartAllContainers}]}]}`,
+	"Container.volumeDevices":     `{containers: [{name: a, volumeDevices: [{name: x}]}]}`,
+	"Container.stdin":             `{containers: [{name: a, stdin: true}]}`,
+	"Container.stdinOnce":         `{containers: [{name: a, stdinOnce: true}]}`,
+	"Container.tty":               `{containers: [{name: a, tty: true}]}`,
 
 	"SecurityContext.seLinuxOptions":  `{containers: [{name: a, securityContext: {seLinuxOptions: {}}}]}`,
 	"SecurityContext.windowsOptions":  `{containers: [{name: a, securityContext: {windowsOptions: {}}}]}`,
@@ -75,7 +75,6 @@ var refused = map[string]string{
 	"VolumeMount.mountPropagation":  `{containers: [{name: a, volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]}]}`,
 	"VolumeMount.bindMountOptions":  `{containers: [{name: a, volumeMounts: [{name: v, mountPath: /v, bindMountOptions: [noexec]}]}]}`,
 
-	"ProbeHandler.grpc":       `{containers: [{name: a, livenessProbe: {grpc: {port: 1}}}]}`,
 	"HTTPGetAction.protocol":  `{containers: [{name: a, readinessProbe: {httpGet: {port: 1, protocol: HTTP2}}}]}`,
 	"EnvVarSource.fileKeyRef": `{containers: [{name: a, env: [{name: X, valueFrom: {fileKeyRef: {volumeName: v, path: p, key: k}}}]}]}`,
 

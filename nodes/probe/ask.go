@@ -64,7 +64,7 @@ func stayThere(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// ask returns whether the container gave a good answer, and what is to be said if not.
+// ask returns whether the container gave a good answer, and what is to be said: always if not, else if there is a doubt.
 func (a *asker) ask(ctx context.Context, c pod.Check) (bool, string) {
 	switch p := c.Probe; {
 	case p.Exec != nil:
@@ -75,6 +75,8 @@ func (a *asker) ask(ctx context.Context, c pod.Check) (bool, string) {
 		return a.get(ctx, p.HTTPGet, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 	case p.TCPSocket != nil:
 		return a.connect(ctx, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+	case p.GRPC != nil:
+		return a.check(ctx, p.GRPC, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
 	}
 	return false, "this kind of probe is not supported yet"
 }
@@ -100,35 +102,49 @@ func (a *asker) connect(ctx context.Context, address string) (bool, string) {
 }
 
 func (a *asker) get(ctx context.Context, g *corev1.HTTPGetAction, address string) (bool, string) {
-	u, err := url.Parse(g.Path)
-	if err != nil {
-		u = &url.URL{Path: g.Path}
-	}
-	u.Scheme, u.Host = "http", address
-	if g.Scheme == corev1.URISchemeHTTPS {
-		u.Scheme = "https"
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	r, err := request(ctx, g, address, userAgent)
 	if err != nil {
 		return false, err.Error()
 	}
-	r.Header = headers(g.HTTPHeaders)
-	r.Host = r.Header.Get("Host")
 	answer, err := a.client.Do(r)
 	if err != nil {
 		return false, err.Error()
 	}
 	defer answer.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(answer.Body, maxBody))
-	if answer.StatusCode >= http.StatusOK && answer.StatusCode < http.StatusBadRequest {
+	switch {
+	case answer.StatusCode >= http.StatusMultipleChoices && answer.StatusCode < http.StatusBadRequest:
+		return true, "the probe was redirected to another host, and not followed there: " + answer.Header.Get("Location")
+	case answer.StatusCode >= http.StatusOK && answer.StatusCode < http.StatusBadRequest:
 		return true, ""
 	}
 	return false, strings.TrimSpace(fmt.Sprintf("HTTP probe failed with statuscode: %d %s", answer.StatusCode, firstLine(body)))
 }
 
+const userAgent = "kube-probe/mainstay"
+
+// request is what g asks of address.
+func request(ctx context.Context, g *corev1.HTTPGetAction, address, agent string) (*http.Request, error) {
+	u, err := url.Parse(g.Path)
+	if err != nil {
+		u = &url.URL{Path: g.Path}
+	}
+	u.Scheme, u.Host = "http", address
+	if strings.EqualFold(string(g.Scheme), string(corev1.URISchemeHTTPS)) {
+		u.Scheme = "https"
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header = headers(g.HTTPHeaders, agent)
+	r.Host = r.Header.Get("Host")
+	return r, nil
+}
+
 // headers are those of the probe, and those that it may leave out by giving them no value.
-func headers(list []corev1.HTTPHeader) http.Header {
-	h := http.Header{"User-Agent": {"kube-probe/mainstay"}, "Accept": {"*/*"}}
+func headers(list []corev1.HTTPHeader, agent string) http.Header {
+	h := http.Header{"User-Agent": {agent}, "Accept": {"*/*"}}
 	own := http.Header{}
 	for _, x := range list {
 		own.Add(x.Name, x.Value)

@@ -22,12 +22,15 @@ type Config struct {
 	Changed func(types.UID)
 	// Failed is told of each failure that counts. It must not call the Prober.
 	Failed func(c pod.Check, message string)
-	Now    func() time.Time // nil: time.Now
+	// Doubted is told of an answer that passed, and that people should look at. It must not call the Prober.
+	Doubted func(c pod.Check, message string)
+	Now     func() time.Time // nil: time.Now
 }
 
 // A Prober runs checks. It is safe for concurrent use.
 type Prober struct {
 	cfg   Config
+	asker *asker
 	ask   func(context.Context, pod.Check) (bool, string)
 	loop  *loop.Loop[pod.CheckKey]
 	spawn func(func()) // runs a probe: in place for who calls Step, in a goroutine while Run does
@@ -52,7 +55,8 @@ func New(c Config) *Prober {
 		c.Now = time.Now
 	}
 	p := &Prober{cfg: c, pods: map[types.UID]map[pod.CheckKey]*state{}, spawn: func(f func()) { f() }}
-	p.ask = newAsker(c.Exec).ask
+	p.asker = newAsker(c.Exec)
+	p.ask = p.asker.ask
 	p.loop = loop.New("probe", p.turn, loop.Options{Now: c.Now})
 	return p
 }
@@ -84,10 +88,14 @@ func (p *Prober) Keep(uid types.UID, checks []pod.Check) {
 	for _, c := range checks {
 		s, ok := had[c.CheckKey]
 		if !ok {
-			s = &state{tally: begin(c), next: c.Since.Add(seconds(c.Probe.InitialDelaySeconds))}
+			if c.Gated {
+				c.Since = p.cfg.Now()
+			}
+			s = &state{check: c, tally: begin(c), next: c.Since.Add(seconds(c.Probe.InitialDelaySeconds))}
 			s.ctx, s.cancel = context.WithCancel(context.Background())
 			p.loop.Wake(c.CheckKey)
 		}
+		c.Since = s.check.Since
 		s.check = c
 		have[c.CheckKey] = s
 	}
@@ -166,8 +174,11 @@ func (p *Prober) probe(ctx context.Context, s *state, c pod.Check) {
 	p.mu.Unlock()
 
 	p.loop.Wake(c.CheckKey)
-	if !ok && counted {
+	switch {
+	case !ok && counted:
 		p.cfg.Failed(c, message)
+	case ok && message != "":
+		p.cfg.Doubted(c, message)
 	}
 	if changed {
 		p.cfg.Changed(c.ID.Pod)

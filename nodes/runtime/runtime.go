@@ -128,7 +128,8 @@ type ContainerSpec struct {
 	WorkingDir string   // in place of the image's
 	Mounts     []Mount
 	Resources  Resources
-	OOMScore   int // as far as this machine lets it be set
+	TargetPIDs string // a running container of the pod whose processes it sees; empty: its own, or what the pod shares
+	OOMScore   int    // as far as this machine lets it be set
 	Security   Security
 	StopSignal syscall.Signal // 0: the image's, else SIGTERM
 	Labels     map[string]string

@@ -104,7 +104,9 @@ func action(h corev1.LifecycleHandler, grpc *corev1.GRPCAction, path *field.Path
 		one("tcpSocket", func(p *field.Path) field.ErrorList { return portOrName(h.TCPSocket.Port, p.Child("port")) })
 	}
 	if grpc != nil {
-		one("grpc", func(p *field.Path) field.ErrorList { return port(grpc.Port, p.Child("port")) })
+		one("grpc", func(p *field.Path) field.ErrorList {
+			return append(port(grpc.Port, p.Child("port")), maybe(grpc.Mode, p.Child("mode"), corev1.GRPCProbeModePlaintext, corev1.GRPCProbeModeTLS)...)
+		})
 	}
 	if h.Sleep != nil {
 		one("sleep", func(p *field.Path) field.ErrorList { return notNegative(h.Sleep.Seconds, p.Child("seconds")) })
