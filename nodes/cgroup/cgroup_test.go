@@ -178,3 +178,15 @@ func TestAMissingControllerMattersOnlyWhenItIsNeeded(t *testing.T) {
 		t.Error("got", err)
 	}
 }
+
+func TestHugePagesAreLimitedBySize(t *testing.T) {
+	l := Limits{HugePages: map[string]int64{"2MB": 4 << 20, "1GB": 0}}
+	for v2, want := range map[bool][]setting{
+		false: {{"hugetlb", "hugetlb.1GB.limit_in_bytes", "0"}, {"hugetlb", "hugetlb.2MB.limit_in_bytes", "4194304"}},
+		true:  {{"hugetlb", "hugetlb.1GB.max", "0"}, {"hugetlb", "hugetlb.2MB.max", "4194304"}},
+	} {
+		if got := l.hugePages(v2); !slices.Equal(got, want) {
+			t.Errorf("v2 %v: %v", v2, got)
+		}
+	}
+}
