@@ -3,6 +3,7 @@ package cgroup
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -176,5 +177,17 @@ func TestAMissingControllerMattersOnlyWhenItIsNeeded(t *testing.T) {
 	err := tree.Limit("/a", Limits{Pids: 5})
 	if err == nil || !strings.Contains(err.Error(), `no cgroup controller "pids"`) {
 		t.Error("got", err)
+	}
+}
+
+func TestHugePagesAreLimitedBySize(t *testing.T) {
+	l := Limits{HugePages: map[string]int64{"2MB": 4 << 20, "1GB": 0}}
+	for v2, want := range map[bool][]setting{
+		false: {{"hugetlb", "hugetlb.1GB.limit_in_bytes", "0"}, {"hugetlb", "hugetlb.2MB.limit_in_bytes", "4194304"}},
+		true:  {{"hugetlb", "hugetlb.1GB.max", "0"}, {"hugetlb", "hugetlb.2MB.max", "4194304"}},
+	} {
+		if got := l.hugePages(v2); !slices.Equal(got, want) {
+			t.Errorf("v2 %v: %v", v2, got)
+		}
 	}
 }

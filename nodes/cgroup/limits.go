@@ -2,7 +2,9 @@ package cgroup
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 )
 
@@ -13,6 +15,7 @@ type Limits struct {
 	CPUPeriod   int64 // microseconds; 0: 100 ms
 	MemoryLimit int64 // bytes
 	Pids        int64
+	HugePages   map[string]int64 // bytes, by the size of a page as cgroups name it: 2MB, 1GB; here 0 is none
 }
 
 // setting is one line to write.
@@ -36,6 +39,19 @@ func (l Limits) settings(v2 bool) []setting {
 		{"memory", "memory.limit_in_bytes", limit(l.MemoryLimit, "-1")},
 		{"pids", "pids.max", limit(l.Pids, "max")},
 	}
+}
+
+// hugePages are the settings for those sizes that a limit is given for.
+func (l Limits) hugePages(v2 bool) []setting {
+	var out []setting
+	for _, size := range slices.Sorted(maps.Keys(l.HugePages)) {
+		file := "hugetlb." + size + ".limit_in_bytes"
+		if v2 {
+			file = "hugetlb." + size + ".max"
+		}
+		out = append(out, setting{"hugetlb", file, strconv.FormatInt(l.HugePages[size], 10)})
+	}
+	return out
 }
 
 func limit(n int64, none string) string {
@@ -85,7 +101,28 @@ func (t *Tree) Limit(group string, l Limits) error {
 			return fmt.Errorf("limit cgroup %s: %w", group, err)
 		}
 	}
+	return t.limitHugePages(group, l)
+}
+
+// limitHugePages limits what a machine has: where there is no controller for them, none can be had beyond the request that
+// the scheduler counted.
+func (t *Tree) limitHugePages(group string, l Limits) error {
+	h, ok := t.of("hugetlb")
+	if !ok {
+		return nil
+	}
+	for _, s := range l.hugePages(h.unified) {
+		if err := write(h.path(group, s.file), s.value); err != nil {
+			return fmt.Errorf("limit cgroup %s: %w", group, err)
+		}
+	}
 	return nil
+}
+
+// LimitsHugePages tells whether this machine can limit them.
+func (t *Tree) LimitsHugePages() bool {
+	_, ok := t.of("hugetlb")
+	return ok
 }
 
 // LimitsSwap tells whether this kernel lets the swap of a group, which is there, be limited.

@@ -92,8 +92,13 @@ type SandboxSpec struct {
 	Pod             types.UID
 	Namespace, Name string // of the pod, for people who look
 	Hostname        string // of its UTS namespace; on the host's network it has the host's
+	Handler         string // what runs its containers, as a RuntimeClass names it; empty: the usual one
 	HostNetwork     bool
-	QoS             string // Guaranteed, Burstable, BestEffort: where the pod's cgroup stands
+	HostIPC         bool              // shared memory and queues are the host's
+	HostPID         bool              // its containers see the processes of the host
+	SharePIDs       bool              // its containers see each other's processes, and nobody else's
+	Sysctls         map[string]string // of its own namespaces; NamespaceOf says which there are
+	QoS             string            // Guaranteed, Burstable, BestEffort: where the pod's cgroup stands
 	Resources       Resources
 	Labels          map[string]string // returned as they are
 }
@@ -105,6 +110,7 @@ type Resources struct {
 	CPUPeriod   int64 // microseconds
 	MemoryLimit int64 // bytes
 	Pids        int64
+	HugePages   map[string]int64 // bytes, by the size of a page as cgroups name it: 2MB, 1GB; here 0 is none
 }
 
 // A Sandbox is what is there.
@@ -151,7 +157,18 @@ func (c ContainerSpec) Argv(entrypoint, args []string) []string {
 type Mount struct {
 	Source, Target string
 	ReadOnly       bool
+	Recursive      bool // what is mounted below Source is read-only too; with ReadOnly
+	Propagation    Propagation
 }
+
+// Propagation says whether what is mounted below a mount later on one side is seen on the other.
+type Propagation string
+
+const (
+	Private         Propagation = ""
+	HostToContainer Propagation = "HostToContainer"
+	Bidirectional   Propagation = "Bidirectional"
+)
 
 // Security is what a container may do. Its zero value is the usual set of capabilities under the usual seccomp profile.
 type Security struct {
@@ -162,9 +179,22 @@ type Security struct {
 	NoNewPrivs   bool
 	AddCaps      []string // without CAP_; "ALL"
 	DropCaps     []string
-	Unconfined   bool // no seccomp profile
-	RunAsNonRoot bool // refuse to start as user 0
+	Unconfined   bool   // no seccomp profile
+	Seccomp      string // in place of the usual profile: a file in the node's folder of profiles
+	AppArmor     string // a profile that the kernel knows; AppArmorDefault: the usual one; empty: none
+	RunAsNonRoot bool   // refuse to start as user 0
+	StrictGroups bool   // not the groups in which the image has its user
+	UnmaskedProc bool   // /proc as it is
 }
+
+// Features are what a Runtime can do on this machine, and not on every one.
+type Features struct {
+	AppArmor          bool
+	RecursiveReadOnly bool // Mount.Recursive
+}
+
+// AppArmorDefault names the usual AppArmor profile.
+const AppArmorDefault = "runtime/default"
 
 // State of a container.
 type State string

@@ -77,3 +77,22 @@ func TestAFeedNamesWhatIsHereAndThenWhatIsTold(t *testing.T) {
 		f.Tell("e") // nobody listens
 	})
 }
+
+func TestASysctlBelongsToANamespaceOrToTheMachine(t *testing.T) {
+	for name, want := range map[string][2]string{
+		"net.ipv4.tcp_syncookies":         {"net/ipv4/tcp_syncookies", "net"},
+		"net/ipv4/conf/eth0.1/forwarding": {"net/ipv4/conf/eth0.1/forwarding", "net"},
+		"net.ipv4.conf.eth0/1.forwarding": {"net/ipv4/conf/eth0.1/forwarding", "net"},
+		"kernel.shm_rmid_forced":          {"kernel/shm_rmid_forced", "ipc"},
+		"kernel.sem":                      {"kernel/sem", "ipc"},
+		"kernel.sem_next_id":              {"kernel/sem_next_id", ""},
+		"fs.mqueue.msg_max":               {"fs/mqueue/msg_max", "ipc"},
+		"kernel.panic":                    {"kernel/panic", ""},
+		"vm.swappiness":                   {"vm/swappiness", ""},
+		"network":                         {"network", ""},
+	} {
+		if path, ns := SysctlPath(name), NamespaceOf(name); path != want[0] || ns != want[1] {
+			t.Errorf("%s: %q in %q", name, path, ns)
+		}
+	}
+}

@@ -42,6 +42,9 @@ func TestContainersAreSetUpAsTheyAreAskedFor(t *testing.T) {
 		{"a user that the image does not know, and groups", func(c *runtime.ContainerSpec) {
 			c.Security.UID, c.Security.GID, c.Security.Groups = &other, &gid, []int64{12, 11}
 		}, []string{script.ID}, "4711 7 11 12"},
+		{"a user of the image, strictly without its groups", func(c *runtime.ContainerSpec) {
+			c.Security.UID, c.Security.StrictGroups, c.Security.Groups = &uid, true, []int64{12}
+		}, []string{script.ID}, "1000 1000 12"},
 		{"a group beside the image's user", func(c *runtime.ContainerSpec) { c.Image, c.Security.GID = "mainstay.local/user:v1", &gid },
 			[]string{script.ID}, "1000 7 63"},
 		{"root, and the usual capabilities", nil, []string{script.ID, script.Status, "CapEff"}, "0 0\n00000000a80425fb"},

@@ -39,6 +39,9 @@ const (
 	extension      = "mainstay.dev/container"
 )
 
+// runcShim is what containerd runs containers with.
+const runcShim = "io.containerd.runc.v2"
+
 func (r *Runtime) Create(ctx context.Context, spec runtime.ContainerSpec) error {
 	p, err := r.pod(spec.ID.Pod)
 	if err != nil {
@@ -74,17 +77,15 @@ func (r *Runtime) create(ctx context.Context, p *pod, spec runtime.ContainerSpec
 	if len(spec.Argv(image.Config.Entrypoint, image.Config.Cmd)) == 0 {
 		return &runtime.ConfigError{Reason: "no command: neither the container nor its image names one"}
 	}
+	if err := checkPropagation(spec.Mounts); err != nil {
+		return err
+	}
 	c := newContainer(p, spec, image)
 	plan := plan{
 		container: spec, pod: p.spec, image: image.Config, user: user, host: r.host,
 		dir: p.dir, cgroup: c.cgroup, group: string(spec.ID.Pod),
 	}
-	if spec.Security.Privileged {
-		if plan.devices, err = oci.HostDevices(); err != nil {
-			return err
-		}
-	}
-	if err := r.prepare(ctx, c, image, plan.spec()); err != nil {
+	if err := r.make(ctx, p, c, image, plan); err != nil {
 		return errors.Join(err, r.discard(ctx, c))
 	}
 	r.mu.Lock()
@@ -92,6 +93,26 @@ func (r *Runtime) create(ctx context.Context, p *pod, spec runtime.ContainerSpec
 	p.containers = append(p.containers, c)
 	r.keys[c.key] = c.ID
 	return nil
+}
+
+// make makes what a container is planned to be, of which an error may leave some.
+func (r *Runtime) make(ctx context.Context, p *pod, c *container, image *storedImage, plan plan) (err error) {
+	if plan.container.Security.Privileged {
+		if plan.devices, err = oci.HostDevices(); err != nil {
+			return err
+		}
+	}
+	if plan.seccomp, err = r.ownSeccomp(plan.container.Security); err != nil {
+		return err
+	}
+	if plan.target, err = r.pinTarget(p, c, plan.container.TargetPIDs); err != nil {
+		return err
+	}
+	spec := plan.spec()
+	if err := confine(ctx, plan.container.Security.AppArmor, spec); err != nil {
+		return err
+	}
+	return r.prepare(ctx, c, image, spec)
 }
 
 func newContainer(p *pod, spec runtime.ContainerSpec, image *storedImage) *container {
@@ -185,7 +206,7 @@ func (r *Runtime) record(c *container, spec *specs.Spec) (containers.Container, 
 		ID:          c.key,
 		Labels:      map[string]string{labelPod: string(c.ID.Pod), labelContainer: c.ID.Name, labelAttempt: strconv.Itoa(c.ID.Attempt)},
 		Image:       c.Image,
-		Runtime:     containers.RuntimeInfo{Name: "io.containerd.runc.v2", Options: options},
+		Runtime:     containers.RuntimeInfo{Name: runcShim, Options: options},
 		Spec:        encoded,
 		SnapshotKey: c.key,
 		Snapshotter: snapshotter,
@@ -235,10 +256,11 @@ func (r *Runtime) discard(ctx context.Context, c *container) error {
 	defer cancel()
 	err := r.discardStored(ctx, c)
 	c.letGo()
+	err = errors.Join(err, c.releaseTarget())
 	if r.cfg.Holder != nil {
 		err = errors.Join(err, r.cfg.Holder.Release(ctx, c.stdout(), c.stderr()))
 	}
-	for _, path := range []string{c.stdout(), c.stderr(), c.state()} {
+	for _, path := range []string{c.stdout(), c.stderr(), c.state(), c.target()} {
 		if e := os.Remove(path); e != nil && !errors.Is(e, os.ErrNotExist) {
 			err = errors.Join(err, e)
 		}

@@ -64,8 +64,12 @@ func (r *Runtime) loadSandboxes() error {
 		uid := types.UID(e.Name())
 		dir := r.podDir(uid)
 		var file sandboxFile
-		if readJSON(filepath.Join(dir, sandboxJSON), &file) && file.Spec.Pod == uid && whole(dir, file.Spec.HostNetwork) {
-			r.pods[uid] = newPod(dir, file, r.cfg.Pods.Path(file.Spec.QoS, string(uid)))
+		if readJSON(filepath.Join(dir, sandboxJSON), &file) && file.Spec.Pod == uid && whole(dir, file) {
+			p := newPod(dir, file, r.cfg.Pods.Path(file.Spec.QoS, string(uid)))
+			if file.Pause != 0 {
+				p.pause = findPause(file.Pause, filepath.Join(dir, "pid"))
+			}
+			r.pods[uid] = p
 			continue
 		}
 		file.Spec.Pod = uid

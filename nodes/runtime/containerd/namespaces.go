@@ -3,10 +3,11 @@ package containerd
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
-	"strings"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -19,28 +20,50 @@ type pin struct {
 	flag int
 }
 
-// pins are the namespaces that a pod has of its own.
-func pins(hostNetwork bool) []pin {
-	if hostNetwork {
-		return []pin{{"ipc", unix.CLONE_NEWIPC}}
+// pins are the namespaces that a pod has of its own, but for that of processes.
+func pins(s runtime.SandboxSpec) []pin {
+	var out []pin
+	if !s.HostNetwork {
+		out = append(out, pin{"net", unix.CLONE_NEWNET}, pin{"uts", unix.CLONE_NEWUTS})
 	}
-	return []pin{{"net", unix.CLONE_NEWNET}, {"ipc", unix.CLONE_NEWIPC}, {"uts", unix.CLONE_NEWUTS}}
+	if !s.HostIPC {
+		out = append(out, pin{"ipc", unix.CLONE_NEWIPC})
+	}
+	return out
 }
 
-// pinNamespaces makes the namespaces of a pod, by a thread that enters them. Its goroutine ends locked to it, so that the
-// thread ends too, and no other goroutine ever runs in them.
-func pinNamespaces(dir string, s runtime.SandboxSpec) error {
+// pinNamespaces makes the namespaces of a pod, by a thread that enters them, and starts the pause process if its
+// containers share processes.
+func pinNamespaces(dir string, s runtime.SandboxSpec) (pause *halfPause, err error) {
+	err = onThreadOfItsOwn(func() error {
+		err := unshare(dir, s)
+		if err == nil && s.SharePIDs {
+			pause, err = forkPause(dir)
+		}
+		return err
+	})
+	return pause, err
+}
+
+// onThreadOfItsOwn does something on a thread that ends with it, so that no other goroutine ever runs in the namespaces that
+// it enters. The first thread of a process never ends, and is what /proc/self shows: it is not the one.
+func onThreadOfItsOwn(do func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		goruntime.LockOSThread()
-		done <- unshare(dir, s)
+		goruntime.LockOSThread() // for good: this is what ends the thread
+		if unix.Gettid() == unix.Getpid() {
+			done <- onThreadOfItsOwn(do) // another, while this one is held
+			goruntime.UnlockOSThread()
+			return
+		}
+		done <- do()
 	}()
 	return <-done
 }
 
 func unshare(dir string, s runtime.SandboxSpec) error {
 	flags := 0
-	for _, p := range pins(s.HostNetwork) {
+	for _, p := range pins(s) {
 		flags |= p.flag
 	}
 	if err := unix.Unshare(flags); err != nil {
@@ -51,14 +74,46 @@ func unshare(dir string, s runtime.SandboxSpec) error {
 			return err
 		}
 	}
-	for _, p := range pins(s.HostNetwork) {
-		file := filepath.Join(dir, p.name)
-		if err := os.WriteFile(file, nil, 0o444); err != nil {
+	if err := setSysctls(s); err != nil {
+		return err
+	}
+	for _, p := range pins(s) {
+		if err := pinFile("/proc/thread-self/ns/"+p.name, filepath.Join(dir, p.name)); err != nil {
 			return err
 		}
-		if err := unix.Mount("/proc/thread-self/ns/"+p.name, file, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("pin namespace at %s: %w", file, err)
+	}
+	return nil
+}
+
+// pinFile keeps a namespace by a file.
+func pinFile(namespace, file string) error {
+	if err := os.WriteFile(file, nil, 0o444); err != nil {
+		return err
+	}
+	if err := unix.Mount(namespace, file, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("pin namespace at %s: %w", file, err)
+	}
+	return nil
+}
+
+// setSysctls sets those of the namespaces that this thread has of its own: never one of the host.
+func setSysctls(s runtime.SandboxSpec) error {
+	own := map[string]bool{"net": !s.HostNetwork, "ipc": !s.HostIPC}
+	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
+		if path := runtime.SysctlPath(name); !own[runtime.NamespaceOf(name)] || path != filepath.Clean(path) {
+			return fmt.Errorf("set sysctl %s: the pod has none of its own", name)
 		}
+		if err := setSysctl(name, s.Sysctls[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setSysctl writes a file that shows the namespaces of the thread that opens it.
+func setSysctl(name, value string) error {
+	if err := os.WriteFile(filepath.Join("/proc/sys", runtime.SysctlPath(name)), []byte(value), 0o644); err != nil {
+		return fmt.Errorf("set sysctl %s to %q: %w", name, value, err)
 	}
 	return nil
 }
@@ -76,9 +131,8 @@ func prepareNetwork(hostname string) error {
 		"net.ipv4.ip_unprivileged_port_start": "0",
 		"net.ipv4.ping_group_range":           "0 2147483647",
 	} {
-		// The files show the namespaces of the thread that opens them.
-		if err := os.WriteFile("/proc/sys/"+strings.ReplaceAll(name, ".", "/"), []byte(value), 0o644); err != nil {
-			return fmt.Errorf("set sysctl %s: %w", name, err)
+		if err := setSysctl(name, value); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -115,11 +169,16 @@ func mountShm(dir string) error {
 	return nil
 }
 
-// unpin gives back all that is mounted in the folder of a pod, however much of it was made.
+// unpin gives back all that is mounted in the folder of a pod, however much of it was made: what pods have by name, and
+// what containers have.
 func unpin(dir string) error {
 	var errs []error
-	for _, name := range []string{"net", "ipc", "uts", "shm"} {
+	for _, name := range []string{"net", "ipc", "uts", "pid", "shm"} {
 		errs = append(errs, unmount(filepath.Join(dir, name)))
 	}
-	return errors.Join(errs...)
+	targets, err := filepath.Glob(filepath.Join(dir, "*"+targetSuffix))
+	for _, file := range targets {
+		errs = append(errs, unmount(file))
+	}
+	return errors.Join(append(errs, err)...)
 }

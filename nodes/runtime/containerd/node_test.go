@@ -154,7 +154,7 @@ func (n *node) open() {
 	n.ok(err)
 	n.Images = containerd.NewImages(n.Client)
 	n.Runtime, err = containerd.Open(n.background(), n.Client, n.Images, containerd.Config{
-		RunDir: n.Server.RunDir, Tree: n.Tree, Pods: n.Tree.NewPods(n.Group + "/pods"), Holder: n.Holder, Log: n.log(),
+		RunDir: n.Server.RunDir, Tree: n.Tree, Pods: n.Tree.NewPods(n.Group + "/pods"), Holder: n.Holder, Seccomp: n.seccomp(), Log: n.log(),
 	})
 	n.ok(err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -190,6 +190,9 @@ func (n *node) load(ref, user string) {
 	_, err = n.Images.Import(n.Context(), f)
 	n.ok(err)
 }
+
+// seccomp is the folder of its own profiles.
+func (n *node) seccomp() string { return filepath.Join(n.Dir, "seccomp") }
 
 func TestTheRuntimeKeepsTheContract(t *testing.T) {
 	runtimetest.Suite(t, func(t *testing.T) runtime.Runtime { return newNode(t).Runtime })

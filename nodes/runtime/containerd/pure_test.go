@@ -208,3 +208,59 @@ func TestContainerdFindsItsHelpersAndKeepsQuietToSystemd(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestTheNamespacesOfAContainerAreThoseOfItsPodItsOwnOrTheHosts(t *testing.T) {
+	for _, row := range []struct {
+		sentence string
+		pod      runtime.SandboxSpec
+		target   string
+		want     string
+	}{
+		{"the pod's, and processes of its own", runtime.SandboxSpec{}, "", "pid mount ipc=/p/ipc network=/p/net uts=/p/uts"},
+		{"the host's network, and its name", runtime.SandboxSpec{HostNetwork: true}, "", "pid mount ipc=/p/ipc"},
+		{"the host's processes and queues", runtime.SandboxSpec{HostPID: true, HostIPC: true}, "", "mount network=/p/net uts=/p/uts"},
+		{"processes that the pod shares", runtime.SandboxSpec{SharePIDs: true}, "", "pid=/p/pid mount ipc=/p/ipc network=/p/net uts=/p/uts"},
+		{"those of another container", runtime.SandboxSpec{}, "/p/x.pid", "pid=/p/x.pid mount ipc=/p/ipc network=/p/net uts=/p/uts"},
+	} {
+		var got []string
+		for _, ns := range (plan{pod: row.pod, dir: "/p", target: row.target}).namespaces() {
+			s := string(ns.Type)
+			if ns.Path != "" {
+				s += "=" + ns.Path
+			}
+			got = append(got, s)
+		}
+		if diff := cmp.Diff(row.want, strings.Join(got, " ")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", row.sentence, diff)
+		}
+	}
+}
+
+func TestWhatAContainerAsksForStandsInItsSpec(t *testing.T) {
+	p := plan{container: runtime.ContainerSpec{
+		Security:  runtime.Security{UnmaskedProc: true},
+		Resources: runtime.Resources{HugePages: map[string]int64{"2MB": 4 << 20, "1GB": 0}},
+		Mounts:    []runtime.Mount{{Source: "/a", Target: "/b", Propagation: runtime.HostToContainer, ReadOnly: true, Recursive: true}},
+	}, host: host{hugePages: true}, seccomp: &specs.LinuxSeccomp{DefaultAction: specs.ActLog}}
+	s := p.spec()
+	if len(s.Linux.MaskedPaths)+len(s.Linux.ReadonlyPaths) != 0 {
+		t.Error("an unmasked /proc hides", s.Linux.MaskedPaths, s.Linux.ReadonlyPaths)
+	}
+	if s.Linux.Seccomp.DefaultAction != specs.ActLog || s.Linux.RootfsPropagation != "rslave" {
+		t.Errorf("seccomp %+v, propagation %q", s.Linux.Seccomp, s.Linux.RootfsPropagation)
+	}
+	if diff := cmp.Diff([]specs.LinuxHugepageLimit{{Pagesize: "1GB"}, {Pagesize: "2MB", Limit: 4 << 20}}, s.Linux.Resources.HugepageLimits); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"rbind", "rslave", "ro", "rro"}, s.Mounts[len(s.Mounts)-1].Options); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestThePauseProgramIsSmallAndThereForTheUsualProcessors(t *testing.T) {
+	for arch, there := range map[string]bool{"amd64": true, "arm64": true, "riscv64": false} {
+		if p := pauseProgram(arch); (p != nil) != there || len(p) > 300 {
+			t.Errorf("%s: %d bytes", arch, len(p))
+		}
+	}
+}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/nodes/cgroup"
 	"github.com/mainstay-gitops/mainstay/nodes/fifo"
+	"github.com/mainstay-gitops/mainstay/nodes/process"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
 
@@ -42,7 +43,9 @@ type Config struct {
 	Tree   *cgroup.Tree // of this machine
 	Pods   *cgroup.Pods // where the groups of pods stand
 	Holder Holder       // nil: nobody
-	Log    *slog.Logger // what nobody asked for and yet went wrong
+
+	Seccomp string       // folder of the node's own seccomp profiles; it need not be there
+	Log     *slog.Logger // what nobody asked for and yet went wrong
 }
 
 // A Runtime makes sandboxes and containers. It is a runtime.Runtime while Run runs; without it containers start and are
@@ -74,6 +77,7 @@ type pod struct {
 	dir    string
 	spec   runtime.SandboxSpec
 	cgroup string
+	pause  *process.Process // first of the processes that its containers share; nil: it has none, or it has ended
 
 	box        runtime.Sandbox // without its containers
 	containers []*container
@@ -125,7 +129,10 @@ func lookAround(cfg Config) (host, error) {
 	if err != nil {
 		return host{}, err
 	}
-	h := host{capabilities: capabilities, v2: cfg.Tree.V2(), swap: cfg.Tree.LimitsSwap(cfg.Pods.Root())}
+	h := host{
+		capabilities: capabilities, v2: cfg.Tree.V2(), swap: cfg.Tree.LimitsSwap(cfg.Pods.Root()),
+		hugePages: cfg.Tree.LimitsHugePages(), features: features(),
+	}
 	h.leastOOM = -1000
 	if !slices.Contains(capabilities, "CAP_SYS_RESOURCE") { // then it can only be raised
 		text, err := os.ReadFile("/proc/self/oom_score_adj")
@@ -166,6 +173,7 @@ func (r *Runtime) Sandbox(ctx context.Context, uid types.UID) (runtime.Sandbox, 
 // view is what the world is told of a pod. Runtime.mu is held.
 func (p *pod) view() runtime.Sandbox {
 	out := p.box
+	out.Ready = p.ready()
 	out.Labels = maps.Clone(p.box.Labels)
 	for _, c := range p.containers {
 		v := c.Container

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mainstay-gitops/mainstay/nodes/cgroup"
+	"github.com/mainstay-gitops/mainstay/nodes/process"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
 
@@ -24,6 +27,8 @@ import (
 type sandboxFile struct {
 	Spec    runtime.SandboxSpec
 	Created time.Time
+	Boot    string // the machine's when it was made; empty: not noted
+	Pause   int    // the pause process; 0: there is none
 }
 
 const sandboxJSON = "sandbox.json"
@@ -43,6 +48,9 @@ func (r *Runtime) MakeSandbox(ctx context.Context, s runtime.SandboxSpec) (runti
 			return runtime.Sandbox{}, err
 		}
 	}
+	if !knownHandler(s.Handler) {
+		return runtime.Sandbox{}, fmt.Errorf("make sandbox of pod %s: no runtime for handler %q is on this node, only runc", s.Pod, s.Handler)
+	}
 	p, err := r.makeSandbox(s)
 	if err != nil {
 		return runtime.Sandbox{}, errors.Join(fmt.Errorf("make sandbox of pod %s: %w", s.Pod, err), r.clearPod(ctx, r.podDir(s.Pod), s.Pod))
@@ -51,6 +59,15 @@ func (r *Runtime) MakeSandbox(ctx context.Context, s runtime.SandboxSpec) (runti
 	defer r.mu.Unlock()
 	r.pods[s.Pod] = p
 	return p.view(), nil
+}
+
+// knownHandler tells whether there is something on this machine to run the containers of a RuntimeClass.
+func knownHandler(name string) bool {
+	switch name {
+	case "", "runc", runcShim:
+		return true
+	}
+	return false
 }
 
 func (r *Runtime) makeSandbox(s runtime.SandboxSpec) (*pod, error) {
@@ -65,17 +82,35 @@ func (r *Runtime) makeSandbox(s runtime.SandboxSpec) (*pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := mountShm(filepath.Join(dir, "shm")); err != nil {
+	if !s.HostIPC {
+		if err := mountShm(filepath.Join(dir, "shm")); err != nil {
+			return nil, err
+		}
+	}
+	half, err := pinNamespaces(dir, s)
+	if err != nil {
 		return nil, err
 	}
-	if err := pinNamespaces(dir, s); err != nil {
-		return nil, err
+	file := sandboxFile{Spec: s, Created: time.Now().Round(0).UTC(), Boot: bootID()}
+	var pause *process.Process
+	if half != nil {
+		file.Pause = half.pid
+		if pause, err = half.settle(r.cfg.Tree, path.Join(group, pauseGroup), filepath.Join(dir, "pid"), max(-998, r.host.leastOOM)); err != nil {
+			return nil, err
+		}
 	}
-	file := sandboxFile{Spec: s, Created: time.Now().Round(0).UTC()}
 	if err := writeJSON(filepath.Join(dir, sandboxJSON), file); err != nil {
 		return nil, err
 	}
-	return newPod(dir, file, group), nil
+	p := newPod(dir, file, group)
+	p.pause = pause
+	return p, nil
+}
+
+// bootID is another one after each boot.
+func bootID() string {
+	data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(data))
 }
 
 func newPod(dir string, f sandboxFile, group string) *pod {
@@ -88,9 +123,17 @@ func newPod(dir string, f sandboxFile, group string) *pod {
 	return p
 }
 
-// whole tells whether the namespaces of a sandbox are there.
-func whole(dir string, hostNetwork bool) bool {
-	return !slices.ContainsFunc(pins(hostNetwork), func(p pin) bool { return !pinned(filepath.Join(dir, p.name)) })
+// whole tells whether the namespaces of a sandbox are there. One that has none but the host's is told from the boot.
+func whole(dir string, f sandboxFile) bool {
+	if f.Boot != "" && f.Boot != bootID() {
+		return false
+	}
+	return !slices.ContainsFunc(pins(f.Spec), func(p pin) bool { return !pinned(filepath.Join(dir, p.name)) })
+}
+
+// ready tells whether containers can be made in the sandbox: the first of its processes, if it shares them, must run.
+func (p *pod) ready() bool {
+	return p.box.Ready && (!p.spec.SharePIDs || p.pause != nil && p.pause.Running())
 }
 
 func (r *Runtime) RemoveSandbox(ctx context.Context, uid types.UID) error {
@@ -126,6 +169,11 @@ func (r *Runtime) removePod(ctx context.Context, p *pod) error {
 		return fmt.Errorf("remove sandbox of pod %s: %w", p.box.Pod, err)
 	}
 	r.mu.Lock()
+	if p.pause != nil {
+		_ = p.pause.Running() // it has ended: this reaps it, if it is a child of this process
+		_ = p.pause.Close()
+		p.pause = nil
+	}
 	delete(r.pods, p.box.Pod)
 	r.mu.Unlock()
 	r.tell(p.box.Pod)

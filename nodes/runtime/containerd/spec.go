@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -23,6 +24,8 @@ type plan struct {
 	group     string // containers of one group share a shim
 	host      host
 	devices   []specs.LinuxDevice // of the host, for a privileged container
+	seccomp   *specs.LinuxSeccomp // in place of the usual one; nil: none
+	target    string              // file of the PID namespace of another container; empty: none
 }
 
 // host is what this machine lets containers have.
@@ -31,6 +34,8 @@ type host struct {
 	leastOOM     int      // lowest oom_score_adj that it may set
 	v2           bool     // cgroups are v2
 	swap         bool     // can be limited
+	hugePages    bool     // can be limited
+	features     runtime.Features
 }
 
 // shimGroup is the annotation by which containers share a shim.
@@ -57,15 +62,23 @@ func (p plan) spec() *specs.Spec {
 			Namespaces:  p.namespaces(),
 			CgroupsPath: p.cgroup,
 			Resources:   p.resources(),
+
+			RootfsPropagation: rootPropagation(c.Mounts),
 		},
 	}
 	if c.Security.Privileged {
 		s.Linux.Devices = p.devices
 		return s
 	}
-	s.Linux.MaskedPaths = maskedPaths()
-	s.Linux.ReadonlyPaths = readonlyPaths()
-	if !c.Security.Unconfined {
+	if !c.Security.UnmaskedProc {
+		s.Linux.MaskedPaths = maskedPaths()
+		s.Linux.ReadonlyPaths = readonlyPaths()
+	}
+	switch {
+	case c.Security.Unconfined:
+	case p.seccomp != nil:
+		s.Linux.Seccomp = p.seccomp
+	default:
 		s.Linux.Seccomp = seccompProfile(s)
 	}
 	return s
@@ -106,12 +119,20 @@ func (p plan) env() []string {
 	return out
 }
 
-// namespaces are the pod's, by their pinned files, and the container's own. On the host's network the host's name is seen too.
+// namespaces are the pod's, by their pinned files, and the container's own. What it has none of is the host's: on the host's
+// network its name too.
 func (p plan) namespaces() []specs.LinuxNamespace {
-	out := []specs.LinuxNamespace{
-		{Type: specs.PIDNamespace},
-		{Type: specs.MountNamespace},
-		{Type: specs.IPCNamespace, Path: path.Join(p.dir, "ipc")},
+	var out []specs.LinuxNamespace
+	switch {
+	case p.pod.HostPID:
+	case p.pod.SharePIDs:
+		out = append(out, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: path.Join(p.dir, "pid")})
+	default:
+		out = append(out, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: p.target})
+	}
+	out = append(out, specs.LinuxNamespace{Type: specs.MountNamespace})
+	if !p.pod.HostIPC {
+		out = append(out, specs.LinuxNamespace{Type: specs.IPCNamespace, Path: path.Join(p.dir, "ipc")})
 	}
 	if !p.pod.HostNetwork {
 		out = append(out,
@@ -148,6 +169,11 @@ func (p plan) resources() *specs.LinuxResources {
 	}
 	if r.Pids > 0 {
 		out.Pids = &specs.LinuxPids{Limit: r.Pids}
+	}
+	if p.host.hugePages {
+		for _, size := range slices.Sorted(maps.Keys(r.HugePages)) {
+			out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: uint64(r.HugePages[size])})
+		}
 	}
 	if p.host.v2 {
 		out.Unified = map[string]string{"memory.oom.group": "1"} // a container dies as a whole

@@ -74,21 +74,21 @@ func (p plan) mounts() []specs.Mount {
 	if p.container.Security.Privileged {
 		access = "rw"
 	}
+	shm := path.Join(p.dir, "shm")
+	if p.pod.HostIPC {
+		shm = "/dev/shm"
+	}
 	out := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev/shm", Type: "bind", Source: path.Join(p.dir, "shm"), Options: []string{"rbind", "nosuid", "noexec", "nodev"}},
+		{Destination: "/dev/shm", Type: "bind", Source: shm, Options: []string{"rbind", "nosuid", "noexec", "nodev"}},
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", access}},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", access}},
 	}
 	for _, m := range sorted(p.container.Mounts) {
-		options := []string{"rbind", "rprivate", "rw"}
-		if m.ReadOnly {
-			options[2] = "ro"
-		}
-		out = append(out, specs.Mount{Destination: m.Target, Type: "bind", Source: m.Source, Options: options})
+		out = append(out, bind(m))
 	}
 	return out
 }

@@ -56,6 +56,9 @@ func userOf(s runtime.Security, imageUser string, a accounts) (user, error) {
 	if s.GID != nil {
 		u.gid = uint32(*s.GID)
 	}
+	if s.StrictGroups {
+		u.groups = nil
+	}
 	for _, g := range s.Groups {
 		u.groups = append(u.groups, uint32(g))
 	}

@@ -157,6 +157,9 @@ func (f *Fake) Sandbox(ctx context.Context, pod types.UID) (runtime.Sandbox, err
 
 func (f *Fake) MakeSandbox(ctx context.Context, spec runtime.SandboxSpec) (out runtime.Sandbox, err error) {
 	err = f.change(ctx, Call{Verb: "MakeSandbox", Pod: spec.Pod}, func() (bool, error) {
+		if spec.Handler != "" && spec.Handler != "runc" {
+			return false, fmt.Errorf("make sandbox of pod %s: no runtime for handler %q is on this node", spec.Pod, spec.Handler)
+		}
 		s, ok := f.pods[spec.Pod]
 		if !ok || !s.Ready {
 			f.clear(s)

@@ -22,6 +22,16 @@ var faultCases = []suiteCase{
 			p.Error("without its image:", err)
 		}
 	}},
+	{"a handler that is not on this machine is said", func(p *Pod) {
+		spec := p.spec()
+		spec.Handler = "gvisor"
+		if _, err := p.Runtime.MakeSandbox(p.Context(), spec); err == nil || !strings.Contains(err.Error(), `no runtime for handler "gvisor"`) {
+			p.Error("got", err)
+		}
+		spec.Handler = "runc"
+		_, err := p.Runtime.MakeSandbox(p.Context(), spec)
+		p.ok(err)
+	}},
 	{"what is done to a container that is not there is said", func(p *Pod) {
 		p.MakeSandbox()
 		id := p.ID("nobody")

@@ -41,6 +41,10 @@ const (
 	Host     = "host"     // writes the host's name
 	Size     = "size"     // waits until stdin is a terminal of a size that is not 0 and writes it as "columns rows"
 	Fork     = "fork"     // starts a child that sleeps for ever with stdout open
+	Ps       = "ps"       // writes the command line of each process that it sees, by their numbers
+	Link     = "link"     // FILE: writes where a link leads
+	Mount    = "mount"    // FOLDER: mounts a tmpfs there
+	Child    = "child"    // STEP: has a child do it, and waits for its end
 	Paced    = "paced"    // N: writes N lines as Lines does, one each millisecond
 )
 
@@ -51,10 +55,10 @@ func Parse(args []string) ([]Step, error) {
 		s := Step{Verb: args[0]}
 		args = args[1:]
 		switch s.Verb {
-		case Wait, Stubborn, Hog, Copy, Workdir, ID, Host, Size, Fork:
+		case Wait, Stubborn, Hog, Copy, Workdir, ID, Host, Size, Fork, Ps:
 			out = append(out, s)
 			continue
-		case Print, Eprint, Env, Lines, Paced, Sleep, Exit, Status, Cat, Write:
+		case Print, Eprint, Env, Lines, Paced, Sleep, Exit, Status, Cat, Write, Link, Mount, Child:
 		default:
 			return nil, fmt.Errorf("unknown step %q", s.Verb)
 		}

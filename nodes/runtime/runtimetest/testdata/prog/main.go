@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -99,6 +101,16 @@ func look(s script.Step) error {
 		return os.WriteFile(s.Text, []byte("x"), 0o644)
 	case script.Size:
 		return size()
+	case script.Ps:
+		return ps()
+	case script.Link:
+		to, err := os.Readlink(s.Text)
+		fmt.Println(to)
+		return err
+	case script.Mount:
+		return unix.Mount("test", s.Text, "tmpfs", 0, "size=64k")
+	case script.Child:
+		return exec.Command("/proc/self/exe", s.Text).Run()
 	case script.Fork:
 		cmd := exec.Command("/proc/self/exe", script.Wait)
 		cmd.Stdout = os.Stdout
@@ -113,6 +125,22 @@ func status(field string) error {
 		if value, ok := strings.CutPrefix(line, field+":"); ok {
 			fmt.Println(strings.TrimSpace(value))
 		}
+	}
+	return err
+}
+
+func ps() error {
+	var pids []int
+	entries, err := os.ReadDir("/proc")
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	for _, pid := range pids {
+		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		fmt.Println(strings.TrimSpace(strings.ReplaceAll(string(data), "\x00", " ")))
 	}
 	return err
 }
