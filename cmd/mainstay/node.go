@@ -34,8 +34,8 @@ import (
 const (
 	clusterDomain = "cluster.local"
 	patience      = 30 * time.Second // for a process that is started to answer
-	parallelPulls = 3
-	dnsPort       = 53 // on the gateway
+	parallelPulls = 5                // that fetch; a registry is asked at once
+	dnsPort       = 53               // on the gateway
 )
 
 // A node is the nodes floor and the dataplane floor on this machine.
@@ -138,6 +138,7 @@ func (n *node) open(ctx context.Context, st store.Reader, nodeRange netip.Prefix
 		return err
 	}
 	images := containerd.NewImages(n.client)
+	images.Registries = n.o.registries
 	n.runtime, err = containerd.Open(ctx, n.client, images, containerd.Config{RunDir: n.o.runDir("runtime"), Tree: n.tree, Pods: n.pods, Holder: n.keeper, Log: n.log})
 	if err != nil {
 		return err
@@ -148,7 +149,7 @@ func (n *node) open(ctx context.Context, st store.Reader, nodeRange netip.Prefix
 	}
 	n.agent, err = agent.New(agent.Config{
 		Node: n.describe(ctx, nodeRange), Reader: st, Writer: w, Runtime: n.runtime, Network: podNetwork{n.network, n.services},
-		Images: image.NewPuller(images, parallelPulls), Volumes: volumes, Logs: stream.New(0, 0), Log: n.log,
+		Images: image.NewPuller(images, parallelPulls), Keep: n.o.images, Volumes: volumes, Logs: stream.New(0, 0), Log: n.log,
 	})
 	if err != nil {
 		return err

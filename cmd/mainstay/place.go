@@ -45,6 +45,7 @@ type endpoints struct {
 	API        string `json:"api"` // URL
 	Git        string `json:"git"` // URL
 	Containerd string `json:"containerd,omitempty"`
+	Registries string `json:"registries"`
 }
 
 func (p place) writeEndpoints(e endpoints) error {

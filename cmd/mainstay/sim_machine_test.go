@@ -176,7 +176,7 @@ func (i *simImages) Get(_ context.Context, ref string) (image.Image, error) {
 }
 
 // Pull is called in a goroutine of the puller's, for which the agent waits.
-func (i *simImages) Pull(_ context.Context, ref string, _ image.Auth, _ func(done, total int64)) (image.Image, error) {
+func (i *simImages) Pull(_ context.Context, ref string, _ image.Auth, _ image.Follow) (image.Image, error) {
 	img, ok := simRegistry[ref]
 	switch {
 	case i.sim.chance():
@@ -192,6 +192,7 @@ func (i *simImages) Pull(_ context.Context, ref string, _ image.Auth, _ func(don
 func (i *simImages) Import(context.Context, io.Reader) ([]image.Image, error) { return nil, nil }
 func (i *simImages) List(context.Context) ([]image.Image, error)              { return nil, nil }
 func (i *simImages) Remove(context.Context, string) error                     { return nil }
+func (i *simImages) Disk(context.Context) (image.Disk, error)                 { return image.Disk{}, nil }
 
 // misfortune is what happens by itself, or by somebody's hand, beside the commits.
 func (w *sim) misfortune() {

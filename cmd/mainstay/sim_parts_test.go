@@ -171,10 +171,12 @@ func (l *simLife) servicesDue() (time.Time, bool) {
 
 func (l *simLife) newAgent() {
 	w := l.sim
+	puller := image.NewPuller(w.images, 3)
+	puller.Now = w.clock
 	a, err := agent.New(agent.Config{
 		Node:   agent.Node{Name: simNode, Address: netip.MustParseAddr("192.0.2.1"), Resolv: "/nowhere", PodRange: simPods.String()},
 		Reader: l.store, Writer: simWriter{&agent.Local{Store: simStore{l.store, w}, Now: w.clock, UID: func() types.UID { return control.UID(l.rng) }}},
-		Runtime: w.fake, Network: w.net, Images: image.NewPuller(w.images, 3), Volumes: w.volumes, Starts: 2, Now: w.clock,
+		Runtime: w.fake, Network: w.net, Images: puller, Volumes: w.volumes, Starts: 2, Now: w.clock,
 	})
 	w.must(err)
 	l.agent = a

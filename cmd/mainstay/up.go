@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
+	"github.com/mainstay-gitops/mainstay/nodes/image"
 	"github.com/mainstay-gitops/mainstay/reconcile/lifecycle"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -31,6 +32,8 @@ type upOptions struct {
 	containerd string
 	source     string
 	sourcePath string
+	registries string
+	images     image.Thresholds
 	acceptLoss bool
 	logLevel   string
 
@@ -42,7 +45,7 @@ func defaultUpOptions() *upOptions {
 	if err != nil {
 		host = "node"
 	}
-	return &upOptions{node: strings.ToLower(host)}
+	return &upOptions{node: strings.ToLower(host), images: image.DefaultThresholds()}
 }
 
 func (o *upOptions) flags(c *cobra.Command) {
@@ -52,6 +55,10 @@ func (o *upOptions) flags(c *cobra.Command) {
 	f.StringVar(&o.git, "git", "127.0.0.1:7420", "where the push server and webhooks listen (port 0: any that is free)")
 	f.StringVar(&o.pods, "pod-range", "10.42.0.0/16", "addresses of pods; this node takes the first 256")
 	f.StringVar(&o.services, "service-range", "10.43.0.0/16", "cluster addresses of services")
+	f.StringVar(&o.registries, "registry-config", "", "folder that says how registries are reached: HOST/hosts.toml, as containerd has it (default: registries in the data folder)")
+	f.IntVar(&o.images.High, "image-gc-high", o.images.High, "images that nobody uses are removed when so many percent of their disk are in use (100: never)")
+	f.IntVar(&o.images.Low, "image-gc-low", o.images.Low, "until only so many percent are")
+	f.DurationVar(&o.images.MaxAge, "image-gc-max-age", o.images.MaxAge, "images that nobody used for so long are removed even so (0: never)")
 	f.StringVar(&o.containerd, "containerd", "", "socket of a containerd that runs already (default: Mainstay runs one of its own)")
 }
 
@@ -94,7 +101,14 @@ func (o *upOptions) complete() (err error) {
 	if o.podRange.Overlaps(o.serviceRange) {
 		return fmt.Errorf("--pod-range %s and --service-range %s overlap", o.podRange, o.serviceRange)
 	}
-	return nil
+	if err := o.images.Validate(); err != nil {
+		return fmt.Errorf("--image-gc-high, --image-gc-low, --image-gc-max-age: %w", err)
+	}
+	if o.registries == "" {
+		o.registries = o.under("registries")
+	}
+	o.registries, err = filepath.Abs(o.registries)
+	return err
 }
 
 func up(ctx context.Context, o *upOptions, out, logs io.Writer) error {

@@ -207,7 +207,7 @@ func (h *house) serve(ctx context.Context) error {
 	if err := h.serveGit(); err != nil {
 		return err
 	}
-	h.endpoints.PID, h.endpoints.Version, h.endpoints.Node, h.endpoints.Containerd = os.Getpid(), version, o.node, o.containerd
+	h.endpoints.PID, h.endpoints.Version, h.endpoints.Node, h.endpoints.Containerd, h.endpoints.Registries = os.Getpid(), version, o.node, o.containerd, o.registries
 	h.endpoints.API = "https://" + local.Addr().String()
 	if err := c.authority.Kubeconfig(o.kubeconfig(), h.endpoints.API, time.Now()); err != nil {
 		return err

@@ -35,7 +35,8 @@ type Config struct {
 	Network Network
 	Images  *image.Puller
 	Volumes *volume.Volumes
-	Logs    *stream.Logs // nil: what containers write is left where it is
+	Logs    *stream.Logs     // nil: what containers write is left where it is
+	Keep    image.Thresholds // which images are kept; the zero value: all
 
 	Starts   int           // containers started at the same time; 0: one more than there are cores
 	Hold     time.Duration // how long a status that nobody waits for may wait for the next; 0: 300 ms
@@ -50,6 +51,7 @@ type Agent struct {
 	place      pod.Place
 	prober     *probe.Prober
 	report     *reporter
+	collector  *image.Collector
 	heart      *loop.Loop[struct{}]
 	loop       *loop.Loop[types.UID]
 	introduced bool // the node was described; touched only by beat
@@ -90,6 +92,7 @@ func New(c Config) (*Agent, error) {
 	}
 	a := &Agent{cfg: c, place: place, workers: map[types.UID]*worker{}, users: users{}, life: context.Background(), spawn: func(f func()) { f() }}
 	a.report = newReporter(c.Writer, c.Node.Name, c.Hold, c.Now, c.Log)
+	a.collector = a.newCollector()
 	a.loop = loop.New("pod", a.turn, loop.Options{Workers: workers, Min: 50 * time.Millisecond, Max: 10 * time.Second, Now: c.Now, Log: c.Log})
 	a.heart = loop.New("node", a.beat, loop.Options{Min: 100 * time.Millisecond, Max: heartbeat, Now: c.Now, Log: c.Log})
 	a.prober = probe.New(probe.Config{Exec: a.probeExec, Changed: a.Wake, Failed: a.probeFailed, Doubted: a.probeDoubted, Now: c.Now})
@@ -108,7 +111,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.life, a.spawn = ctx, wg.Go
 	err := a.Begin(ctx)
 	if err == nil {
-		for _, part := range []func(context.Context) error{a.report.loop.Run, a.heart.Run, a.prober.Run, a.watchStore, a.watchRuntime, a.awaitWhole} {
+		for _, part := range []func(context.Context) error{a.report.loop.Run, a.heart.Run, a.prober.Run, a.collector.Run, a.watchStore, a.watchRuntime, a.awaitWhole} {
 			wg.Go(func() { part(ctx) })
 		}
 		err = a.loop.Run(ctx)

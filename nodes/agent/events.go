@@ -44,15 +44,33 @@ func (b *eventBook) add(p *corev1.Pod, e pod.Event, now time.Time) bool {
 	if !b.spend(p.UID, now) {
 		return false
 	}
-	event := b.object(p, e, now)
+	b.keep(b.object(p, e, e.Message, now))
+	return true
+}
+
+// renew takes in an event that stands for all that came before with the same reason, about the same thing, and by which
+// nobody has too many.
+func (b *eventBook) renew(p *corev1.Pod, e pod.Event, now time.Time) {
+	b.keep(b.object(p, e, "", now))
+}
+
+// nodeWarning takes in a warning about the node.
+func (b *eventBook) nodeWarning(reason, message string, now time.Time) {
+	p := &corev1.Pod{}
+	p.Namespace, p.Name, p.UID = metav1.NamespaceDefault, b.node, types.UID(b.node)
+	e := b.object(p, pod.Event{Type: corev1.EventTypeWarning, Reason: reason, Message: message}, message, now)
+	e.InvolvedObject = corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: b.node, UID: p.UID}
+	b.keep(e)
+}
+
+func (b *eventBook) keep(event *corev1.Event) {
 	key := types.NamespacedName{Namespace: event.Namespace, Name: event.Name}
 	if old, ok := b.pending[key]; ok {
 		old.Count++
-		old.LastTimestamp = event.LastTimestamp
-		return true
+		old.LastTimestamp, old.Message = event.LastTimestamp, event.Message
+		return
 	}
 	b.pending[key] = event
-	return true
 }
 
 func (b *eventBook) spend(uid types.UID, now time.Time) bool {
@@ -72,15 +90,16 @@ func (b *eventBook) spend(uid types.UID, now time.Time) bool {
 	return spent
 }
 
-// object is e as it is stored. The same event about the same thing has the same name.
-func (b *eventBook) object(p *corev1.Pod, e pod.Event, now time.Time) *corev1.Event {
+// object is e as it is stored. Events of the same kind with the same reason about the same thing have the same name if key,
+// which is usually the message, is the same.
+func (b *eventBook) object(p *corev1.Pod, e pod.Event, key string, now time.Time) *corev1.Event {
 	field := fieldPath(p, e.Container)
 	message := e.Message
 	if len(message) > maxMessage {
 		message = strings.ToValidUTF8(message[:maxMessage-3], "") + "..."
 	}
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s\x00%s\x00%s\x00%s\x00%s", p.UID, field, e.Type, e.Reason, message)
+	fmt.Fprintf(h, "%s\x00%s\x00%s\x00%s\x00%s", p.UID, field, e.Type, e.Reason, key)
 	return &corev1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: fmt.Sprintf("%s.%x", p.Name, h.Sum64())},
 		InvolvedObject: corev1.ObjectReference{
@@ -131,7 +150,7 @@ func (b *eventBook) restore(events []*corev1.Event) {
 		key := types.NamespacedName{Namespace: e.Namespace, Name: e.Name}
 		if newer, ok := b.pending[key]; ok {
 			e.Count += newer.Count
-			e.LastTimestamp = newer.LastTimestamp
+			e.LastTimestamp, e.Message = newer.LastTimestamp, newer.Message
 		}
 		b.pending[key] = e
 	}
@@ -146,12 +165,33 @@ func (a *Agent) Event(p *corev1.Pod, e pod.Event) { a.report.event(p, e) }
 func (r *reporter) event(p *corev1.Pod, e pod.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.now()
-	if !r.events.add(p, e, now) || !r.at.IsZero() {
-		return
+	if r.events.add(p, e, r.now()) {
+		r.eventsDue()
 	}
-	r.at = now.Add(eventDelay)
-	r.loop.Wake(struct{}{})
+}
+
+// progress takes in an event about a pod that takes the place of the one before.
+func (r *reporter) progress(p *corev1.Pod, e pod.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events.renew(p, e, r.now())
+	r.eventsDue()
+}
+
+// nodeWarning takes in an event about the node.
+func (r *reporter) nodeWarning(reason, message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events.nodeWarning(reason, message, r.now())
+	r.eventsDue()
+}
+
+// eventsDue has events written soon.
+func (r *reporter) eventsDue() {
+	if r.at.IsZero() {
+		r.at = r.now().Add(eventDelay)
+		r.loop.Wake(struct{}{})
+	}
 }
 
 func sortReports(all []PodReport) {

@@ -125,7 +125,8 @@ func (i *images) Get(_ context.Context, ref string) (image.Image, error) {
 	return image.Image{Ref: ref, ID: "sha256:5"}, nil
 }
 
-func (i *images) Pull(ctx context.Context, ref string, _ image.Auth, _ func(done, total int64)) (image.Image, error) {
+func (i *images) Pull(ctx context.Context, ref string, _ image.Auth, f image.Follow) (image.Image, error) {
+	f.Progress(30<<20, 90<<20)
 	if i.took > 0 {
 		select {
 		case <-ctx.Done():
@@ -146,7 +147,7 @@ func (i *images) Pull(ctx context.Context, ref string, _ image.Auth, _ func(done
 	}
 	i.here[ref] = true
 	i.fake.AddImage(ref, runtimetest.FakeImage{Digest: "sha256:7", Entrypoint: []string{"/prog"}, Cmd: []string{"wait"}})
-	return image.Image{Ref: ref, ID: "sha256:7"}, nil
+	return image.Image{Ref: ref, ID: "sha256:7", Size: 90 << 20}, nil
 }
 
 // have says whether an image is on the machine, offer that the registry has it, asked how often the registry was asked.
@@ -170,6 +171,7 @@ func (i *images) asked() int {
 
 func (i *images) Import(context.Context, io.Reader) ([]image.Image, error) { return nil, nil }
 func (i *images) List(context.Context) ([]image.Image, error)              { return nil, nil }
+func (i *images) Disk(context.Context) (image.Disk, error)                 { return image.Disk{}, nil }
 func (i *images) Remove(context.Context, string) error                     { return nil }
 
 // node is a node with all that an agent needs around it.

@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/mainstay-gitops/mainstay/nodes/image"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime/runtimetest"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -299,22 +298,6 @@ func TestAPodThatVanishesFromTheStoreIsTakenDown(t *testing.T) {
 	})
 }
 
-func TestImagesThatCannotBeHad(t *testing.T) {
-	for _, row := range []struct{ name, spec, want string }{
-		{"one that the registry does not have", `{containers: [{name: a, image: "example.com/nope:v1"}]}`, "Pending a=ErrImagePull"},
-		{"one that may not be pulled", `{containers: [{name: a, image: "example.com/nope:v1", imagePullPolicy: Never}]}`, "Pending a=ErrImageNeverPull"},
-		{"one whose name makes no sense", `{containers: [{name: a, image: "Not A Name"}]}`, "Pending a=InvalidImageName"},
-		{"of one container, while another starts", `{containers: [{name: a, image: "example.com/nope:v1"}, {name: b}]}`, "Pending a=ErrImagePull b=running"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			story(t, func(n *node, _ *Agent) {
-				n.pod("web", row.spec)
-				n.expect(soon, "web", row.want)
-			})
-		})
-	}
-}
-
 func TestAnImageIsAskedForLessAndLessOften(t *testing.T) {
 	story(t, func(n *node, _ *Agent) {
 		n.pod("web", `{containers: [{name: a, image: "example.com/web:v1"}]}`)
@@ -326,19 +309,6 @@ func TestAnImageIsAskedForLessAndLessOften(t *testing.T) {
 		}
 		n.images.offer("example.com/web:v1")
 		n.expect(5*time.Minute, "web", "Running ready a=running")
-	})
-}
-
-func TestAPullHoldsNoOtherPod(t *testing.T) {
-	story(t, func(n *node, _ *Agent) {
-		n.images.took = time.Minute
-		n.images.offer("example.com/web:v1")
-		n.pod("slow", `{containers: [{name: a, image: "example.com/web:v1"}]}`)
-		n.expect(soon, "slow", "Pending a=ContainerCreating")
-		n.pod("web", `{containers: [{name: a}]}`)
-		n.expect(soon, "web", "Running ready a=running")
-		n.delete("slow", 30)
-		n.expect(soon, "slow", "gone")
 	})
 }
 
@@ -434,26 +404,6 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestPullSecretsAreUsedForWhatTheyFit(t *testing.T) {
-	n := newNode(t)
-	n.put(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "hello", Name: "key"}, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(
-		`{"auths": {"https://index.docker.io/v1/": {"username": "hub", "password": "1"}, "example.com": {"auth": "YWxsOjI="}, "example.com/team": {"username": "team", "password": "3"}, "*.example.org": {"username": "star", "password": "4"}}}`)}})
-	p := parsePod(t, "web", `{imagePullSecrets: [{name: missing}, {name: key}], containers: [{name: a}]}`)
-	for ref, want := range map[string]image.Auth{
-		"web:v1":                    {Username: "hub", Password: "1"},
-		"example.com/web:v1":        {Username: "all", Password: "2"},
-		"example.com/team/web:v1":   {Username: "team", Password: "3"},
-		"example.com/teams/web:v1":  {Username: "all", Password: "2"},
-		"a.example.org/web:v1":      {Username: "star", Password: "4"},
-		"a.b.example.org/web:v1":    {},
-		"registry.example.com/x:v1": {},
-	} {
-		if got := credentials(p, ref, n.store.Snapshot()); got != want {
-			t.Errorf("%s is pulled as %q, want %q", ref, got.Username, want.Username)
-		}
-	}
 }
 
 func TestTheNodePresentsItselfAndGoesOnToBeAlive(t *testing.T) {

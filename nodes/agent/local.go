@@ -43,6 +43,11 @@ func (l *Local) Write(ctx context.Context, r Report) error {
 				return err
 			}
 		}
+		if r.Images != nil {
+			if err := l.images(tx, r.Images); err != nil {
+				return err
+			}
+		}
 		if r.Lease != nil {
 			return l.lease(tx, r.Lease)
 		}
@@ -101,7 +106,7 @@ func (l *Local) event(tx *store.Tx, e *corev1.Event) error {
 	}
 	next := old.DeepCopy()
 	next.Count += e.Count
-	next.LastTimestamp = e.LastTimestamp
+	next.LastTimestamp, next.Message = e.LastTimestamp, e.Message
 	return l.update(tx, next)
 }
 
@@ -126,6 +131,17 @@ func (l *Local) node(tx *store.Tx, n *corev1.Node) error {
 	if equality.Semantic.DeepEqual(old, next) {
 		return nil
 	}
+	return l.update(tx, next)
+}
+
+// images writes which images the node has into its status.
+func (l *Local) images(tx *store.Tx, here *NodeImages) error {
+	old, ok := store.Get[*corev1.Node](tx.Snapshot, "", here.Node)
+	if !ok || equality.Semantic.DeepEqual(old.Status.Images, here.Images) {
+		return nil
+	}
+	next := old.DeepCopy()
+	next.Status.Images = here.Images
 	return l.update(tx, next)
 }
 

@@ -30,6 +30,7 @@ type reporter struct {
 	at     time.Time // when events are due; zero: there are none
 	object *corev1.Node
 	lease  *coordinationv1.Lease
+	here   *NodeImages // nil: nothing new
 }
 
 // saying is what is said, and to be said, of one pod.
@@ -113,11 +114,19 @@ func (r *reporter) set(n *corev1.Node, l *coordinationv1.Lease) {
 	r.loop.Wake(struct{}{})
 }
 
+// images says which images the node has.
+func (r *reporter) images(list []corev1.ContainerImage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.here = &NodeImages{Node: r.node, Images: list}
+	r.loop.Wake(struct{}{})
+}
+
 // write brings what is due to the Writer, and says when more is.
 func (r *reporter) write(ctx context.Context, _ struct{}) (time.Duration, error) {
 	now := r.now()
 	rep, uids := r.take(now)
-	if len(rep.Pods)+len(rep.Events) > 0 || rep.Node != nil || rep.Lease != nil {
+	if len(rep.Pods)+len(rep.Events) > 0 || rep.Node != nil || rep.Lease != nil || rep.Images != nil {
 		if err := r.writer.Write(ctx, rep); err != nil {
 			r.restore(rep, uids)
 			return 0, fmt.Errorf("write what this node has to say: %w", err)
@@ -130,8 +139,8 @@ func (r *reporter) write(ctx context.Context, _ struct{}) (time.Duration, error)
 func (r *reporter) take(now time.Time) (Report, map[types.UID]time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rep := Report{Node: r.object, Lease: r.lease}
-	r.object, r.lease = nil, nil
+	rep := Report{Node: r.object, Lease: r.lease, Images: r.here}
+	r.object, r.lease, r.here = nil, nil, nil
 	due := map[types.UID]time.Time{}
 	for uid, s := range r.pods {
 		if !s.due.IsZero() && !s.due.After(now) {
@@ -166,6 +175,9 @@ func (r *reporter) restore(rep Report, due map[types.UID]time.Time) {
 	}
 	if r.lease == nil {
 		r.lease = rep.Lease
+	}
+	if r.here == nil {
+		r.here = rep.Images
 	}
 }
 

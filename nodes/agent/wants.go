@@ -36,6 +36,13 @@ type Report struct {
 	Events []*corev1.Event       // new ones; one that is there already is counted up by Count
 	Node   *corev1.Node          // nil: nothing new
 	Lease  *coordinationv1.Lease // nil: nothing new
+	Images *NodeImages           // nil: nothing new
+}
+
+// NodeImages is which images a node has, for its status.
+type NodeImages struct {
+	Node   string
+	Images []corev1.ContainerImage
 }
 
 // A PodReport is the status of a pod. Conditions that are not pod.Owned are somebody else's: see pod.Merge.

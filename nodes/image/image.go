@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/distribution/reference"
 )
@@ -18,21 +19,36 @@ const Local = "mainstay.local"
 type Store interface {
 	// Get is an image that is here, ready to run. ErrNotFound.
 	Get(ctx context.Context, ref string) (Image, error)
-	// Pull brings an image from its registry, also if it is here. What is known of a failure is an *Error. progress, which
-	// may be nil, is called a few times a second with the bytes that came and those that are to come, as far as known.
-	Pull(ctx context.Context, ref string, auth Auth, progress func(done, total int64)) (Image, error)
-	// Import takes an archive, of "docker save" or of the OCI layout, and returns the images that were in it.
+	// Pull brings an image from its registry, which is asked also if the image is here. What is known of a failure is an
+	// *Error. What came of a pull that was interrupted is kept for a while, and the next one goes on from there.
+	Pull(ctx context.Context, ref string, auth Auth, f Follow) (Image, error)
+	// Import takes an archive, of "docker save" or of the OCI layout, and returns the images that were in it. They are
+	// kept until Remove, whatever room is needed: the archive may exist nowhere else.
 	Import(ctx context.Context, archive io.Reader) ([]Image, error)
 	// List is what is here.
 	List(ctx context.Context) ([]Image, error)
 	// Remove removes a reference, and what nothing else refers to. One that is not there is no error.
 	Remove(ctx context.Context, ref string) error
+	// Disk is the one that they are kept on.
+	Disk(ctx context.Context) (Disk, error)
+}
+
+// Follow is what the caller of a pull wants to hear of it. Either may be nil.
+type Follow struct {
+	// Turn is called at most once, when the registry has said what the image is and before the bytes of it are fetched
+	// that are not here. It returns when they may be, or with an error, which ends the pull.
+	Turn func(context.Context) error
+	// Progress is called a few times a second with the bytes that came and those that are to come, as far as known.
+	Progress func(done, total int64)
 }
 
 // An Image is one that is here.
 type Image struct {
-	Ref    string // normalised, as Runtime.Create takes it
-	ID     string // digest of its manifest, or of its list of manifests: changes if the reference moves
+	Ref    string    // normalised, as Runtime.Create takes it
+	ID     string    // digest of its manifest, or of its list of manifests: changes if the reference moves
+	Size   int64     // bytes, as a registry keeps it
+	Since  time.Time // when this reference came to mean this image
+	Loaded bool      // it came by Import
 	Config Config
 }
 
@@ -47,7 +63,7 @@ type Config struct {
 
 // Auth is what a registry is shown. Its zero value is nobody.
 type Auth struct {
-	Username, Password string
+	Username, Password string // without a name, the password is an identity token
 }
 
 // Normalize completes a reference as docker does: "web:v1" is docker.io/library/web:v1, no tag is :latest, and of a tag
@@ -113,9 +129,9 @@ type Error struct {
 func (e *Error) Error() string {
 	switch e.Reason {
 	case InvalidName:
-		return fmt.Sprintf("image %q: %v", e.Ref, e.Err)
+		return fmt.Sprintf("couldn't parse image name %q: %v", e.Ref, e.Err)
 	case NeverPull:
-		return fmt.Sprintf("image %s is not present and the pull policy is Never", e.Ref)
+		return fmt.Sprintf("Container image %q is not present with pull policy of Never", e.Ref)
 	case NotFound:
 		if Host(e.Ref) == Local {
 			return fmt.Sprintf("image %s not found (images of %s are imported on the node, never pulled)", e.Ref, Local)

@@ -1,14 +1,18 @@
 package image
 
 import (
+	std "cmp"
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -53,7 +57,7 @@ func TestErrorsSayWhatIsWrongAndHowToMendIt(t *testing.T) {
 	}{
 		{&Error{Reason: NotFound, Ref: "mainstay.local/hello:v9"}, "image mainstay.local/hello:v9 not found (images of mainstay.local are imported on the node, never pulled)"},
 		{&Error{Reason: NotFound, Ref: "docker.io/library/x:v9"}, "image docker.io/library/x:v9 not found"},
-		{&Error{Reason: NeverPull, Ref: "x:1"}, "image x:1 is not present and the pull policy is Never"},
+		{&Error{Reason: NeverPull, Ref: "x:1"}, `Container image "x:1" is not present with pull policy of Never`},
 		{&Error{Reason: Unauthorized, Ref: "x.io/a:1", Host: "x.io"}, "image x.io/a:1: x.io refuses access; check the pull secret, and that the image exists"},
 		{&Error{Reason: Unreachable, Ref: "x.io/a:1", Host: "x.io", Err: errors.New("connection refused")}, "image x.io/a:1: cannot reach x.io: connection refused"},
 		{&Error{Reason: Failed, Ref: "x.io/a:1", Err: errors.New("no space left on device")}, "image x.io/a:1: no space left on device"},
@@ -69,7 +73,10 @@ type shelf struct {
 	mu    sync.Mutex
 	have  map[string]Image
 	pull  func(ctx context.Context, ref string, auth Auth) error
-	pulls atomic.Int32
+	asked atomic.Int32 // calls of Pull
+	pulls atomic.Int32 // those of them that had their turn
+	disk  Disk
+	frees int64 // what the removal of a reference frees
 }
 
 func (s *shelf) Get(_ context.Context, ref string) (Image, error) {
@@ -81,11 +88,13 @@ func (s *shelf) Get(_ context.Context, ref string) (Image, error) {
 	return Image{}, ErrNotFound
 }
 
-func (s *shelf) Pull(ctx context.Context, ref string, auth Auth, progress func(done, total int64)) (Image, error) {
-	s.pulls.Add(1)
-	if progress != nil {
-		progress(1, 2)
+func (s *shelf) Pull(ctx context.Context, ref string, auth Auth, f Follow) (Image, error) {
+	s.asked.Add(1)
+	if err := f.Turn(ctx); err != nil {
+		return Image{}, err
 	}
+	s.pulls.Add(1)
+	f.Progress(1, 2)
 	if s.pull != nil {
 		if err := s.pull(ctx, ref, auth); err != nil {
 			return Image{}, err
@@ -100,8 +109,26 @@ func (s *shelf) Pull(ctx context.Context, ref string, auth Auth, progress func(d
 func (s *shelf) Import(context.Context, io.Reader) ([]Image, error) {
 	return nil, errors.ErrUnsupported
 }
-func (s *shelf) List(context.Context) ([]Image, error) { return nil, errors.ErrUnsupported }
-func (s *shelf) Remove(context.Context, string) error  { return errors.ErrUnsupported }
+
+func (s *shelf) List(context.Context) ([]Image, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.have), func(a, b Image) int { return strings.Compare(a.Ref, b.Ref) }), nil
+}
+
+func (s *shelf) Remove(_ context.Context, ref string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.have, ref)
+	s.disk.Free += s.frees
+	return nil
+}
+
+func (s *shelf) Disk(context.Context) (Disk, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.disk, nil
+}
 
 func TestThePolicySaysWhenToPull(t *testing.T) {
 	const here, there, local = "docker.io/library/here:v1", "docker.io/library/there:v1", "mainstay.local/here:v1"
@@ -195,37 +222,88 @@ func TestAPullGoesOnWhileSomebodyWaits(t *testing.T) {
 	})
 }
 
-func TestNoMorePullsRunThanMay(t *testing.T) {
+func TestNoMorePullsFetchThanMayAndNoneWaitsToAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		s := &shelf{have: map[string]Image{}, pull: func(context.Context, string, Auth) error { <-release; return nil }}
 		p := NewPuller(s, 2)
 		var wg sync.WaitGroup
+		results := make(chan Result, 4)
 		for _, ref := range []string{"a:1", "b:1", "c:1", "d:1"} {
 			wg.Go(func() {
-				if _, err := p.Ensure(t.Context(), ref, "", Auth{}); err != nil {
+				r, err := p.Get(t.Context(), Request{Ref: ref})
+				if err != nil {
 					t.Error(err)
 				}
+				results <- r
 			})
 		}
 		synctest.Wait()
-		if n := s.pulls.Load(); n != 2 {
-			t.Errorf("%d pulls run", n)
+		if asked, pulls := s.asked.Load(), s.pulls.Load(); asked != 4 || pulls != 2 {
+			t.Errorf("%d have asked, %d fetch; want 4 and 2", asked, pulls)
 		}
+		time.Sleep(3 * time.Second)
+		release <- struct{}{}
+		release <- struct{}{}
+		synctest.Wait()
+		time.Sleep(time.Second)
 		close(release)
 		wg.Wait()
+		close(results)
+		took := map[time.Duration]int{}
+		for r := range results {
+			took[r.Took]++
+		}
+		if diff := cmp.Diff(map[time.Duration]int{3 * time.Second: 2, time.Second: 2}, took); diff != "" {
+			t.Error("the time in line is no time of the pull:", diff)
+		}
 	})
 }
 
-func TestProgressIsTold(t *testing.T) {
-	p := NewPuller(&shelf{have: map[string]Image{}}, 1)
-	var got []any
-	p.Progress = func(ref string, done, total int64) { got = append(got, ref, done, total) }
-	if _, err := p.Ensure(t.Context(), "web:v1", "", Auth{}); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]any{"docker.io/library/web:v1", int64(1), int64(2)}, got); diff != "" {
-		t.Error(diff)
+func TestProgressIsToldEveryTenSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{have: map[string]Image{}, pull: func(context.Context, string, Auth) error { time.Sleep(25 * time.Second); return nil }}
+		var got []int64
+		if _, err := NewPuller(s, 1).Get(t.Context(), Request{Ref: "web:v1", Progress: func(done, total int64) { got = append(got, done, total) }}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]int64{1, 2, 1, 2}, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestCredentialsAreTriedInOrder(t *testing.T) {
+	for _, row := range []struct {
+		sentence string
+		auths    []Auth
+		reasons  map[string]Reason // what the registry answers, by name
+		tried    string
+		reason   Reason
+	}{
+		{"none are nobody's", nil, nil, "-", ""},
+		{"the first that fit are used", []Auth{{"a", ""}, {"b", ""}}, nil, "a", ""},
+		{"refused ones are passed over", []Auth{{"a", ""}, {"b", ""}}, map[string]Reason{"a": Unauthorized}, "a b", ""},
+		{"so are those that are shown nothing", []Auth{{"a", ""}, {"b", ""}}, map[string]Reason{"a": NotFound}, "a b", ""},
+		{"the last refusal counts", []Auth{{"a", ""}, {"b", ""}}, map[string]Reason{"a": NotFound, "b": Unauthorized}, "a b", Unauthorized},
+		{"with a registry that is away no others are tried", []Auth{{"a", ""}, {"b", ""}}, map[string]Reason{"a": Unreachable}, "a", Unreachable},
+	} {
+		var tried []string
+		s := &shelf{have: map[string]Image{}, pull: func(_ context.Context, ref string, auth Auth) error {
+			tried = append(tried, std.Or(auth.Username, "-"))
+			if r := row.reasons[auth.Username]; r != "" {
+				return &Error{Reason: r, Ref: ref}
+			}
+			return nil
+		}}
+		_, err := NewPuller(s, 1).Ensure(t.Context(), "web:v1", "", row.auths...)
+		var reason Reason
+		if e, ok := errors.AsType[*Error](err); ok {
+			reason = e.Reason
+		}
+		if got := strings.Join(tried, " "); got != row.tried || reason != row.reason {
+			t.Errorf("%s: tried %s, and got %v", row.sentence, got, err)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"sync"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/mainstay-gitops/mainstay/nodes/image"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
@@ -24,18 +26,22 @@ import (
 
 // Images are those that a containerd has. They are an image.Store.
 type Images struct {
+	Registries string // folder that says how registries are reached, as containerd's config_path; empty: none
+
 	client *Client
 	store  images.Store
 
-	mu    sync.Mutex
-	known map[digest.Digest]*storedImage // what a digest stands for never changes
+	mu     sync.Mutex
+	known  map[digest.Digest]*storedImage // what a digest stands for never changes
+	leases map[string]int                 // of pulls that go on, with how many share one
+	root   string                         // where the files of images are; empty: not known yet
 }
 
 var _ image.Store = (*Images)(nil)
 
 // NewImages are the images in a client's namespace.
 func NewImages(client *Client) *Images {
-	return &Images{client: client, store: client.ImageService(), known: map[digest.Digest]*storedImage{}}
+	return &Images{client: client, store: client.ImageService(), known: map[digest.Digest]*storedImage{}, leases: map[string]int{}}
 }
 
 // A storedImage is one that is here, with what its containers need of it.
@@ -56,18 +62,23 @@ func (s *Images) stored(ctx context.Context, ref string) (*storedImage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for image %s: %w", ref, err)
 	}
+	return s.recall(ctx, found)
+}
+
+// recall is the image of a record of containerd. runtime.ErrNoImage if parts of it are missing.
+func (s *Images) recall(ctx context.Context, found images.Image) (*storedImage, error) {
 	s.mu.Lock()
 	known, ok := s.known[found.Target.Digest]
 	s.mu.Unlock()
 	if ok {
 		return known, nil
 	}
-	known, err = s.read(ctx, found)
+	known, err := s.read(ctx, found)
 	if errdefs.IsNotFound(err) { // its record is here, and parts of it are not
-		return nil, fmt.Errorf("image %s: %w", ref, errors.Join(runtime.ErrNoImage, err))
+		return nil, fmt.Errorf("image %s: %w", found.Name, errors.Join(runtime.ErrNoImage, err))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read image %s: %w", ref, err)
+		return nil, fmt.Errorf("read image %s: %w", found.Name, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,10 +111,14 @@ func (s *Images) read(ctx context.Context, found images.Image) (*storedImage, er
 	if err := json.Unmarshal(blob, &spec); err != nil {
 		return nil, err
 	}
+	size, err := containerd.NewImage(s.client.Client, found).Size(ctx)
+	if err != nil {
+		return nil, err
+	}
 	c := spec.Config
 	return &storedImage{
 		chain: identity.ChainID(spec.RootFS.DiffIDs).String(),
-		Image: image.Image{Ref: found.Name, ID: found.Target.Digest.String(), Config: image.Config{
+		Image: image.Image{Ref: found.Name, ID: found.Target.Digest.String(), Size: size, Config: image.Config{
 			Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env, User: c.User, WorkingDir: c.WorkingDir, StopSignal: c.StopSignal,
 		}},
 	}, nil
@@ -141,26 +156,42 @@ func (r *Runtime) accountsOf(ctx context.Context, i *storedImage) (accounts, err
 }
 
 func (s *Images) Get(ctx context.Context, ref string) (image.Image, error) {
-	i, err := s.stored(s.client.in(ctx), ref)
-	if errors.Is(err, runtime.ErrNoImage) {
+	ctx = s.client.in(ctx)
+	found, err := s.find(ctx, ref)
+	if errdefs.IsNotFound(err) {
 		return image.Image{}, fmt.Errorf("image %s: %w", ref, image.ErrNotFound)
+	}
+	if err != nil {
+		return image.Image{}, fmt.Errorf("look for image %s: %w", ref, err)
+	}
+	found.Name = ref
+	return s.describe(ctx, found)
+}
+
+// describe is what a record of containerd stands for. image.ErrNotFound if parts of it are missing, or it is for another
+// platform.
+func (s *Images) describe(ctx context.Context, found images.Image) (image.Image, error) {
+	i, err := s.recall(ctx, found)
+	if errors.Is(err, runtime.ErrNoImage) {
+		return image.Image{}, fmt.Errorf("image %s: %w", found.Name, image.ErrNotFound)
 	}
 	if err != nil {
 		return image.Image{}, err
 	}
 	out := i.Image
-	out.Ref = ref // the same image may have several
+	out.Ref, out.Since, out.Loaded = found.Name, found.UpdatedAt, found.Labels[loadedLabel] != "" // the same image may have several
 	return out, nil
 }
 
 func (s *Images) List(ctx context.Context) ([]image.Image, error) {
-	all, err := s.store.List(s.client.in(ctx))
+	ctx = s.client.in(ctx)
+	all, err := s.store.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}
 	var out []image.Image
 	for _, found := range all {
-		i, err := s.Get(ctx, found.Name)
+		i, err := s.describe(ctx, found)
 		if errors.Is(err, image.ErrNotFound) {
 			continue // removed meanwhile, or for another platform
 		}
@@ -169,7 +200,46 @@ func (s *Images) List(ctx context.Context) ([]image.Image, error) {
 		}
 		out = append(out, i)
 	}
+	s.forget(all)
 	return out, nil
+}
+
+// forget drops what is known of images that are gone.
+func (s *Images) forget(here []images.Image) {
+	keep := map[digest.Digest]bool{}
+	for _, i := range here {
+		keep[i.Target.Digest] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.known, func(d digest.Digest, _ *storedImage) bool { return !keep[d] })
+}
+
+// Disk is that of the snapshots: containerd says where it has them.
+func (s *Images) Disk(ctx context.Context) (image.Disk, error) {
+	s.mu.Lock()
+	root := s.root
+	s.mu.Unlock()
+	if root == "" {
+		found, err := s.client.IntrospectionService().Plugins(s.client.in(ctx), []string{"type==io.containerd.snapshotter.v1,id==" + snapshotter})
+		if err != nil {
+			return image.Disk{}, fmt.Errorf("ask containerd where images are: %w", err)
+		}
+		for _, p := range found.Plugins {
+			root = p.Exports["root"]
+		}
+		if root == "" {
+			return image.Disk{}, errors.New("containerd does not say where its snapshots are")
+		}
+		s.mu.Lock()
+		s.root = root
+		s.mu.Unlock()
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(root, &fs); err != nil {
+		return image.Disk{}, fmt.Errorf("measure the disk of %s: %w", root, err)
+	}
+	return image.Disk{Path: root, Size: int64(fs.Blocks) * fs.Bsize, Free: int64(fs.Bavail) * fs.Bsize}, nil
 }
 
 func (s *Images) Remove(ctx context.Context, ref string) error {
@@ -199,7 +269,11 @@ func (s *Images) Import(ctx context.Context, archive io.Reader) ([]image.Image, 
 		if err := containerd.NewImage(s.client.Client, found).Unpack(ctx, snapshotter); err != nil {
 			return nil, importError("image "+found.Name, err)
 		}
-		i, err := s.Get(ctx, found.Name)
+		found.Labels = map[string]string{loadedLabel: "true"}
+		if found, err = s.store.Update(ctx, found, "labels."+loadedLabel); err != nil {
+			return nil, importError("image "+found.Name, err)
+		}
+		i, err := s.describe(ctx, found)
 		if err != nil {
 			return nil, err
 		}
@@ -207,6 +281,9 @@ func (s *Images) Import(ctx context.Context, archive io.Reader) ([]image.Image, 
 	}
 	return out, nil
 }
+
+// loadedLabel marks an image whose archive may exist nowhere else.
+const loadedLabel = "mainstay.dev/loaded"
 
 // nameInLayout completes the name of an image in an OCI layout. Some tools write only a tag there, which names nothing.
 func nameInLayout(name string) string {

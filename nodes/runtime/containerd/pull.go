@@ -2,179 +2,158 @@ package containerd
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"net/url"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/containerd/containerd"
 	"github.com/containerd/containerd/errdefs"
 	"github.com/containerd/containerd/images"
+	"github.com/containerd/containerd/leases"
 	"github.com/containerd/containerd/remotes"
-	"github.com/containerd/containerd/remotes/docker"
-	remoteerrors "github.com/containerd/containerd/remotes/errors"
 	"github.com/containerd/log"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
 	"github.com/mainstay-gitops/mainstay/nodes/image"
 )
 
-// Pull fetches an image and unpacks it. Registries on loopback are spoken to by plain HTTP, all others by HTTPS.
-func (s *Images) Pull(ctx context.Context, ref string, auth image.Auth, progress func(done, total int64)) (image.Image, error) {
+// Pull fetches an image and unpacks it, unless what its registry has by that name is here already.
+func (s *Images) Pull(ctx context.Context, ref string, auth image.Auth, f image.Follow) (image.Image, error) {
 	ctx, cancel := context.WithCancel(quiet(s.client.in(ctx)))
 	defer cancel()
-	transport := newTransport()
-	defer transport.CloseIdleConnections()
-	seen := &parts{client: s.client}
-	if progress != nil {
-		var told sync.WaitGroup
-		defer told.Wait()
-		defer cancel()
-		told.Go(func() { seen.tell(ctx, progress) })
+	r, err := s.asks(ctx, ref, auth)
+	if err != nil {
+		return image.Image{}, err
 	}
-	found, err := s.client.Pull(ctx, ref,
-		containerd.WithPullUnpack,
-		containerd.WithPullSnapshotter(snapshotter),
-		containerd.WithResolver(resolver(ref, auth, &http.Client{Transport: transport})),
-		containerd.WithMaxConcurrentDownloads(3),
-		containerd.WithImageHandler(images.HandlerFunc(seen.note)),
-	)
+	defer r.close()
+	name, desc, err := r.Resolve(ctx, ref)
 	if err != nil {
 		return image.Image{}, pullError(ref, err)
 	}
-	return s.Get(ctx, found.Name())
+	if i, err := s.Get(ctx, ref); err == nil && i.ID == desc.Digest.String() {
+		return i, nil
+	}
+	if f.Turn != nil {
+		if err := f.Turn(ctx); err != nil {
+			return image.Image{}, err
+		}
+	}
+	what := resolved{r, name, desc}
+	if err = s.resume(ctx, what, f.Progress); refusesParts(err) {
+		err = s.resume(ctx, what, f.Progress) // from the beginning: what came before was dropped
+	}
+	if err != nil {
+		return image.Image{}, pullError(ref, err)
+	}
+	return s.Get(ctx, ref)
 }
 
-// quiet keeps containerd's client from writing to the daemon's stderr: what fails is returned.
-func quiet(ctx context.Context) context.Context {
+// resume fetches what was resolved, going on from what an interrupted pull has left. If it is interrupted itself, it leaves
+// what has come by then.
+func (s *Images) resume(ctx context.Context, what resolved, progress func(done, total int64)) error {
+	ctx, release, err := s.lease(ctx, what.name)
+	if err != nil {
+		return fmt.Errorf("keep what is pulled: %w", err)
+	}
+	err = s.platformError(ctx, what.desc, s.fetch(ctx, what, progress))
+	release(interrupted(ctx, err))
+	return err
+}
+
+// fetch fetches and unpacks what was resolved.
+func (s *Images) fetch(ctx context.Context, what resolved, progress func(done, total int64)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	seen := &parts{client: s.client}
+	var told sync.WaitGroup
+	defer told.Wait()
+	defer cancel()
+	if progress != nil {
+		told.Go(func() { seen.tell(ctx, progress) })
+	}
+	_, err := s.client.Pull(ctx, what.name,
+		containerd.WithPullUnpack,
+		containerd.WithPullSnapshotter(snapshotter),
+		containerd.WithResolver(what),
+		containerd.WithMaxConcurrentDownloads(3),
+		containerd.WithImageHandler(images.HandlerFunc(seen.note)),
+	)
+	return err
+}
+
+// resolved is a resolver that knows the answer.
+type resolved struct {
+	remotes.Resolver
+	name string
+	desc ocispec.Descriptor
+}
+
+func (r resolved) Resolve(context.Context, string) (string, ocispec.Descriptor, error) {
+	return r.name, r.desc, nil
+}
+
+// quiet keeps containerd's client from writing to the daemon's stderr: what fails is returned. hooks see what it says.
+func quiet(ctx context.Context, hooks ...logrus.Hook) context.Context {
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
+	for _, h := range hooks {
+		logger.AddHook(h)
+	}
 	return log.WithLogger(ctx, logrus.NewEntry(logger))
 }
 
-func newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 30 * time.Second,
-		ForceAttemptHTTP2:     true,
-	}
-}
+const (
+	leaseHolds = 24 * time.Hour // what came of a pull that did not end
+	leaseFresh = leaseHolds / 2 // so that a pull has that long at least
+	leaseLabel = "mainstay.dev/pull"
+)
 
-// resolver asks the registry of a reference. Only that registry is shown the credentials, not those it redirects to.
-func resolver(ref string, auth image.Auth, client *http.Client) remotes.Resolver {
-	registry, _ := docker.DefaultHost(image.Host(ref)) // it returns no error
-	creds := func(host string) (string, string, error) {
-		if host != registry {
-			return "", "", nil
-		}
-		return auth.Username, auth.Password, nil
-	}
-	return docker.NewResolver(docker.ResolverOptions{Hosts: docker.ConfigureDefaultRegistries(
-		docker.WithPlainHTTP(docker.MatchLocalhost),
-		docker.WithClient(client),
-		docker.WithAuthorizer(docker.NewDockerAuthorizer(docker.WithAuthClient(client), docker.WithAuthCreds(creds))),
-	)})
-}
-
-// pullError gives a failed pull a reason that a program can tell, and a text that is short enough for a status.
-func pullError(ref string, err error) error {
-	out := &image.Error{Reason: image.Failed, Ref: ref, Host: image.Host(ref), Err: err}
-	status, answered := errors.AsType[remoteerrors.ErrUnexpectedStatus](err)
-	switch {
-	case errors.Is(err, docker.ErrInvalidAuthorization),
-		answered && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
-		out.Reason = image.Unauthorized
-	case answered && status.StatusCode == http.StatusNotFound:
-		out.Reason = image.NotFound
-	case answered:
-		out.Err = fmt.Errorf("%s answers: %s", out.Host, status.Status)
-	case unreachable(err) != nil:
-		out.Reason, out.Err = image.Unreachable, unreachable(err)
-	case otherPlatform(err):
-		out.Err = errPlatform
-	case errdefs.IsNotFound(err):
-		out.Reason = image.NotFound
-	}
-	return out
-}
-
-// unreachable is the cause for which a registry does not answer, without the addresses and verbs around it; nil if it is
-// something else.
-func unreachable(err error) error {
-	if e, ok := errors.AsType[*net.DNSError](err); ok {
-		return errors.New(e.Err)
-	}
-	if e, ok := errors.AsType[*os.SyscallError](err); ok {
-		return e.Err
-	}
-	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return e.Err
-	}
-	if e, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return e
-	}
-	if e, ok := errors.AsType[*net.OpError](err); ok {
-		return e.Err
-	}
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return nil
-}
-
-// parts are the blobs that a pull needs, as far as known.
-type parts struct {
-	client *Client
-	mu     sync.Mutex
-	all    []ocispec.Descriptor
-}
-
-func (p *parts) note(_ context.Context, desc ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.all = append(p.all, desc)
-	return nil, nil
-}
-
-// tell says how far a pull is, until ctx ends.
-func (p *parts) tell(ctx context.Context, progress func(done, total int64)) {
-	for sleep(ctx, 250*time.Millisecond) == nil {
-		if done, total, err := p.sum(ctx); err == nil {
-			progress(done, total)
+// lease keeps containerd's garbage collector from what a pull brings: while it goes on, and if it fails, so that the next one
+// goes on from there. release gives up what is not part of an image by then, unless it is to be kept.
+func (s *Images) lease(ctx context.Context, ref string) (_ context.Context, release func(keep bool), err error) {
+	id := "mainstay-pull-" + digest.FromString(ref).Encoded()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leases[id] == 0 {
+		if err := s.makeLease(ctx, id); err != nil {
+			return nil, nil, err
 		}
 	}
+	s.leases[id]++
+	return leases.WithLease(ctx, id), func(keep bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.leases[id]--; s.leases[id] > 0 {
+			return
+		}
+		delete(s.leases, id)
+		if !keep {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			_ = s.client.LeasesService().Delete(ctx, leases.Lease{ID: id}, leases.SynchronousDelete) // it expires by itself
+		}
+	}, nil
 }
 
-func (p *parts) sum(ctx context.Context) (done, total int64, err error) {
-	p.mu.Lock()
-	all := p.all
-	p.mu.Unlock()
-	store := p.client.ContentStore()
-	statuses, err := store.ListStatuses(ctx)
+func (s *Images) makeLease(ctx context.Context, id string) error {
+	service := s.client.LeasesService()
+	found, err := service.List(ctx, fmt.Sprintf("id==%q", id))
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
-	arriving := map[string]int64{}
-	for _, s := range statuses {
-		arriving[s.Ref] = s.Offset
-	}
-	for _, desc := range all {
-		total += desc.Size
-		if n, ok := arriving[remotes.MakeRefKey(ctx, desc)]; ok {
-			done += n
-		} else if _, err := store.Info(ctx, desc.Digest); err == nil {
-			done += desc.Size
+	for _, l := range found {
+		if time.Since(l.CreatedAt) < leaseFresh {
+			return nil
+		}
+		if err := service.Delete(ctx, l); ignoreNotFound(err) != nil {
+			return err
 		}
 	}
-	return done, total, nil
+	_, err = service.Create(ctx, leases.WithID(id), leases.WithExpiration(leaseHolds), leases.WithLabels(map[string]string{leaseLabel: "true"}))
+	if errdefs.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
 }

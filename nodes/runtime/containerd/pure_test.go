@@ -1,10 +1,15 @@
 package containerd
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	tasktypes "github.com/containerd/containerd/api/types/task"
@@ -263,4 +268,28 @@ func TestThePauseProgramIsSmallAndThereForTheUsualProcessors(t *testing.T) {
 			t.Errorf("%s: %d bytes", arch, len(p))
 		}
 	}
+}
+
+func TestAConnectionThatStallsFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		defer here.Close()
+		defer there.Close()
+		c := &impatient{here}
+		go func() {
+			for range 3 {
+				time.Sleep(stall - time.Second)
+				there.Write([]byte("x"))
+			}
+		}()
+		begun := time.Now()
+		text, err := io.ReadAll(c)
+		if string(text) != "xxx" || !errors.Is(err, errStalled) || time.Since(begun) != 4*stall-3*time.Second {
+			t.Errorf("after %s: %q, %v", time.Since(begun), text, err)
+		}
+		said := pullError("example.com/web:v1", fmt.Errorf("failed to copy: %w", err)).Error()
+		if want := "image example.com/web:v1: cannot reach example.com: it sent nothing for 1m0s"; said != want {
+			t.Errorf("got %s", said)
+		}
+	})
 }
