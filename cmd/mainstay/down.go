@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/nodes/cgroup"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime/containerd"
 	"github.com/mainstay-gitops/mainstay/nodes/volume"
+	"github.com/mainstay-gitops/mainstay/reconcile/store/disk"
 )
 
 func newDownCommand(at *place) *cobra.Command {
@@ -118,14 +120,22 @@ func purgeRuntime(ctx context.Context, o *upOptions, tree *cgroup.Tree, log *slo
 	return newContainerd(o, tree, log).Stop(ctx)
 }
 
-// running returns the endpoints of the daemon that uses this place, if one runs.
+// running returns the endpoints of the daemon that uses this place, if one runs: the one that holds the store, whoever has
+// its process ID by now that stands in a file.
 func (p place) running() (endpoints, bool) {
-	e, err := p.endpoints()
-	if err != nil || e.PID == 0 {
-		return e, false
+	pid, ok := disk.Holder(p.under("store"))
+	if !ok {
+		return endpoints{}, false
 	}
-	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", e.PID))
-	return e, err == nil && strings.Contains(string(cmdline), "\x00up")
+	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || !slices.Contains(strings.Split(string(cmdline), "\x00"), "up") {
+		return endpoints{}, false // something else is done with the store, such as a backup
+	}
+	e, err := p.endpoints()
+	if err != nil || e.PID != pid {
+		e = endpoints{PID: pid}
+	}
+	return e, true
 }
 
 // stopDaemon ends the daemon, and waits for its end.

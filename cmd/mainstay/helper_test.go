@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -55,7 +56,7 @@ func help(verb string, args []string) error {
 	case "git":
 		return helpGit(args[0], args[1])
 	case "registry":
-		return helpRegistry(args[0], args[1])
+		return helpRegistry(args[0], args[1], args[2:]...)
 	case "hook":
 		return helpHook(args[0], args[1])
 	case "call":
@@ -198,13 +199,20 @@ func callOnce(client *http.Client, url string) error {
 }
 
 // helpRegistry serves a registry that has the image of an archive, under the name of its file: hello-v1.tar is hello:v1.
-func helpRegistry(archive, addr string) error {
+// With a login nobody else is let in.
+func helpRegistry(archive, addr string, login ...string) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
 	done := make(chan error, 1)
-	go func() { done <- http.Serve(l, registry.New(registry.Logger(log.New(io.Discard, "", 0)))) }()
+	serve := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	var auth authn.Authenticator = authn.Anonymous
+	if len(login) > 0 {
+		user, password, _ := strings.Cut(login[0], ":")
+		auth, serve = &authn.Basic{Username: user, Password: password}, locked(serve, user, password)
+	}
+	go func() { done <- http.Serve(l, serve) }()
 	image, err := tarball.ImageFromPath(archive, nil)
 	if err != nil {
 		return err
@@ -214,11 +222,23 @@ func helpRegistry(archive, addr string) error {
 	if err != nil {
 		return err
 	}
-	if err := remote.Write(ref, image); err != nil {
+	if err := remote.Write(ref, image, remote.WithAuth(auth)); err != nil {
 		return err
 	}
 	fmt.Println("serving", l.Addr())
 	return <-done
+}
+
+// locked lets in who knows the password.
+func locked(next http.Handler, user, password string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if u, p, _ := r.BasicAuth(); u != user || p != password {
+			w.Header().Set("WWW-Authenticate", `Basic realm="story"`)
+			http.Error(w, "who is it?", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // helpGit serves the repositories below dir with git http-backend.

@@ -23,7 +23,7 @@ func newKeeperCommand() *cobra.Command {
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-			s := &keeper.Server{Socket: keeper.Socket(run), Version: keeperVersion(), Log: log, Work: func(ctx context.Context, files []*os.File) error {
+			s := &keeper.Server{Socket: keeper.Socket(run), Version: buildID(), Log: log, Work: func(ctx context.Context, files []*os.File) error {
 				return answer(ctx, files, zone, resolv, log)
 			}}
 			return s.Run(cmd.Context())

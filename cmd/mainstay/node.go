@@ -280,12 +280,12 @@ func newKeeper(o *upOptions, tree *cgroup.Tree, log *slog.Logger) *keeper.Keeper
 	}
 	return &keeper.Keeper{
 		Args:    []string{self, "keeper", "--run", o.runDir(), "--zone", o.zoneFile()},
-		Version: keeperVersion(), RunDir: o.runDir(), Tree: tree, Group: o.group("keeper"), Log: log,
+		Version: buildID(), RunDir: o.runDir(), Tree: tree, Group: o.group("keeper"), Log: log,
 	}
 }
 
-// keeperVersion is another one for each build, so that a keeper never runs what the daemon does not know.
-func keeperVersion() string {
+// buildID is another one for each build, so that a keeper never runs what the daemon does not know.
+func buildID() string {
 	fi, err := os.Stat("/proc/self/exe")
 	if err != nil {
 		return version

@@ -41,6 +41,7 @@ func (p place) endpointsFile() string {
 type endpoints struct {
 	PID        int    `json:"pid"`
 	Version    string `json:"version"`
+	Build      string `json:"build"`
 	Node       string `json:"node"`
 	API        string `json:"api"` // URL
 	Git        string `json:"git"` // URL

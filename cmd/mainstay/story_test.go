@@ -63,6 +63,7 @@ func needRootForTest(t *testing.T) {
 // tools are the programs and images that stories use. They are built once.
 type tools struct {
 	mainstay string // the real program
+	source   string // folder of its source
 	helper   string // this test program, which plays clients and servers
 	images   []string
 }
@@ -74,7 +75,11 @@ func buildTools(t *testing.T) *tools {
 	if err != nil {
 		t.Fatal(err)
 	}
-	to := &tools{mainstay: filepath.Join(dir, "mainstay"), helper: self}
+	source, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := &tools{mainstay: filepath.Join(dir, "mainstay"), source: source, helper: self}
 	c := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", to.mainstay, ".")
 	if text, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("build mainstay: %v\n%s", err, text)

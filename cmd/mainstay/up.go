@@ -59,6 +59,7 @@ func (o *upOptions) flags(c *cobra.Command) {
 	f.IntVar(&o.images.High, "image-gc-high", o.images.High, "images that nobody uses are removed when so many percent of their disk are in use (100: never)")
 	f.IntVar(&o.images.Low, "image-gc-low", o.images.Low, "until only so many percent are")
 	f.DurationVar(&o.images.MaxAge, "image-gc-max-age", o.images.MaxAge, "images that nobody used for so long are removed even so (0: never)")
+	f.DurationVar(&o.images.MinAge, "image-gc-min-age", o.images.MinAge, "images that came later than so long ago are kept")
 	f.StringVar(&o.containerd, "containerd", "", "socket of a containerd that runs already (default: Mainstay runs one of its own)")
 }
 
@@ -68,7 +69,10 @@ func newUpCommand(at *place) *cobra.Command {
 		Use:   "up",
 		Short: "Start the control plane and this machine as its node; ^C leaves the pods running",
 		Long: `Starts Mainstay in the foreground. What runs goes on running when it ends, by ^C or by a crash, and is
-found again by the next mainstay up. mainstay down gives everything back.`,
+found again by the next mainstay up. mainstay down gives everything back.
+
+If another version runs with the same data, this one takes over from it: containers, connections and DNS go on. What is
+stored in a format that this version does not know is refused before anything is ended.`,
 		Example: `  mainstay up
   mainstay up --data ~/mainstay --api 127.0.0.1:0 --git 127.0.0.1:0
   mainstay up --source https://github.com/example/shop --source-path deploy`,
@@ -125,8 +129,15 @@ func up(ctx context.Context, o *upOptions, out, logs io.Writer) error {
 	}
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level}))
 	quietLibraries(log)
+	taken, err := takeOver(ctx, o, out)
+	if err != nil {
+		return err
+	}
 	h, err := build(ctx, o, log)
 	if err != nil {
+		if taken {
+			err = fmt.Errorf("%w\nthe version that ran before was ended, and its pods run on: mainstay up of either version goes on with them", err)
+		}
 		return errors.Join(err, h.close())
 	}
 	fmt.Fprintf(out, "mainstay %s, node %s, data in %s\n", version, o.node, o.data)

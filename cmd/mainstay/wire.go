@@ -208,6 +208,7 @@ func (h *house) serve(ctx context.Context) error {
 		return err
 	}
 	h.endpoints.PID, h.endpoints.Version, h.endpoints.Node, h.endpoints.Containerd, h.endpoints.Registries = os.Getpid(), version, o.node, o.containerd, o.registries
+	h.endpoints.Build = buildID()
 	h.endpoints.API = "https://" + local.Addr().String()
 	if err := c.authority.Kubeconfig(o.kubeconfig(), h.endpoints.API, time.Now()); err != nil {
 		return err

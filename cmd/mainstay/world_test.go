@@ -43,6 +43,7 @@ func worldOf(ts *testscript.TestScript) *world { return ts.Value(worldKey{}).(*w
 // that they run, runs in the story's network namespace.
 var verbs = map[string]func(*testscript.TestScript, bool, []string){
 	"up":        cmdUp,
+	"upgrade":   cmdUpgrade,
 	"kill9":     cmdKill,
 	"reboot":    cmdReboot,
 	"rounds":    cmdRounds,
@@ -154,6 +155,42 @@ func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if first {
 		ts.Check(ts.Exec("nsenter", append([]string{"--net=" + w.netns, w.tools.mainstay, "--data", w.data, "image", "load"}, w.tools.images...)...))
+	}
+}
+
+// upgrade VERSION [FLAG...] starts Mainstay of another version over the one that runs, and waits until it is ready and the old
+// one has ended.
+func cmdUpgrade(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	next := filepath.Join(w.work, "mainstay-"+args[0])
+	if _, err := os.Stat(next); err != nil {
+		c := exec.Command("go", "build", "-ldflags", "-s -w -X main.version="+args[0], "-o", next, ".")
+		c.Dir = w.tools.source
+		if text, err := c.CombinedOutput(); err != nil {
+			ts.Fatalf("build mainstay: %v\n%s", err, text)
+		}
+	}
+	d, err := w.start(next, append([]string{"--data", w.data, "up", "--node", w.node, "--log-level", "info"}, args[1:]...)...)
+	ts.Check(err)
+	err = d.awaitLine(regexp.MustCompile(`(?m)^ready in`))
+	text, _ := d.out.text()
+	fmt.Fprint(ts.Stdout(), text)
+	if neg {
+		if err == nil {
+			ts.Fatalf("it came up")
+		}
+		return
+	}
+	ts.Check(err)
+	old := w.up
+	w.up = d
+	select {
+	case <-old.done:
+	case <-time.After(patienceOfStories):
+		ts.Fatalf("the old one still runs")
+	}
+	if text, _ := old.out.text(); old.err != nil || !strings.Contains(text, "stopped;") {
+		ts.Fatalf("the old one ended with %v:\n%s", old.err, text)
 	}
 }
 
@@ -280,10 +317,10 @@ func (w *world) stopLoads() {
 	}
 }
 
-// serve git DIR ADDR serves the repositories below DIR over HTTP with git http-backend; serve registry ARCHIVE ADDR serves
-// an image.
+// serve git DIR ADDR serves the repositories below DIR over HTTP with git http-backend; serve registry ARCHIVE ADDR
+// [USER:PASSWORD] serves an image.
 func cmdServe(ts *testscript.TestScript, _ bool, args []string) {
-	d, err := worldOf(ts).startHelper(args[0], ts.MkAbs(args[1]), args[2])
+	d, err := worldOf(ts).startHelper(args[0], append([]string{ts.MkAbs(args[1])}, args[2:]...)...)
 	ts.Check(err)
 	ts.Check(d.awaitLine(regexp.MustCompile(`(?m)^serving`)))
 }

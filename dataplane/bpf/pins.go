@@ -65,6 +65,16 @@ func lockFolder(path string) (*os.File, error) {
 	return f, nil
 }
 
+// Compatible returns an error if what is pinned was made by a version that is newer than this one. It may be asked while
+// another process has the dataplane open.
+func Compatible(cfg Config) error {
+	err := refuseNewer(cfg.mount())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // refuseNewer returns an error if something was pinned by a version that is newer than this one.
 func refuseNewer(mount string) error {
 	entries, err := os.ReadDir(mount)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -28,4 +30,43 @@ func lock(path string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// Holder is the process that has the store in dir open; false if none has. It takes no lock, so it disturbs nobody.
+func Holder(dir string) (pid int, ok bool) {
+	path := filepath.Join(dir, "lock")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	if pid, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil || pid <= 0 {
+		return 0, false
+	}
+	lock, err := os.Stat(path)
+	if err != nil {
+		return 0, false
+	}
+	open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		return 0, false
+	}
+	for _, fd := range open {
+		if fi, err := os.Stat(fd); err == nil && os.SameFile(fi, lock) {
+			return pid, true
+		}
+	}
+	return 0, false
+}
+
+// Compatible returns ErrFormat if the store in dir was written by a newer Mainstay. It may be asked while another process has
+// the store open.
+func Compatible(dir string) error {
+	f, err := readRevisionFile(filepath.Join(dir, "revision"))
+	if errors.Is(err, ErrFormat) {
+		return fmt.Errorf("open the store in %s: %w", dir, err)
+	}
+	if err == nil {
+		_ = f.f.Close()
+	}
+	return nil
 }
