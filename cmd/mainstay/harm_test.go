@@ -8,11 +8,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
@@ -132,7 +135,8 @@ func unmountBelow(dirs ...string) error {
 }
 
 // rounds N DIR starts Mainstay, pushes the folder, kills the daemon at a random moment of that, starts it again until all is
-// healthy, and gives everything back; N times. It fails if anything is left after a round.
+// healthy, deletes all by a commit, and gives everything back; N times. It fails if anything of the pods is left when they are
+// deleted, or anything at all after a round.
 func cmdRounds(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
 	n, err := strconv.Atoi(args[0])
@@ -140,54 +144,104 @@ func cmdRounds(ts *testscript.TestScript, _ bool, args []string) {
 	seed := uint64(time.Now().UnixNano())
 	ts.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
+	ts.Check(w.restart())
+	r := round{world: w, dir: ts.MkAbs(args[1])}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patienceOfStories)
+	defer cancel()
+	ts.Check(r.pushAll(ctx, r.dir))
+	ts.Check(r.deleteAll(ctx))
+	r.bare = w.traces(ts)
+	ts.Check(w.down())
 	for i := range n {
-		moment := time.Duration(rng.Int64N(int64(3 * time.Second)))
-		if err := w.round(ts, ts.MkAbs(args[1]), moment); err != nil {
-			ts.Fatalf("round %d, killed after %v: %v", i, moment, err)
+		r.moment = time.Duration(rng.Int64N(int64(4 * time.Second)))
+		if err := r.run(ts); err != nil {
+			log, _ := w.up.out.text()
+			ts.Fatalf("round %d, killed after %v: %v\nthe daemon says\n%s", i, r.moment, err, log[max(len(log)-4000, 0):])
 		}
 		if found := w.left(ts); len(found) > 0 {
-			ts.Fatalf("round %d, killed after %v: left on the machine:\n%s", i, moment, strings.Join(found, "\n"))
+			ts.Fatalf("round %d, killed after %v: left on the machine:\n%s", i, r.moment, strings.Join(found, "\n"))
 		}
 	}
 	ts.Logf("%d rounds, nothing left", n)
 }
 
-func (w *world) round(ts *testscript.TestScript, dir string, moment time.Duration) error {
-	kill := time.After(moment)
-	up := []string{"--data", w.data, "up", "--node", w.node, "--log-level", "info"}
-	d, err := w.start(w.tools.mainstay, up...)
+// A round of up, push, kill -9, up, delete, down.
+type round struct {
+	*world
+	dir    string        // what is pushed
+	moment time.Duration // when the daemon is killed
+	bare   []string      // the traces of a node that was never killed, when its pods are deleted
+}
+
+func (r *round) run(ts *testscript.TestScript) error {
+	if err := r.firstHalf(); err != nil {
+		return err
+	}
+	if err := r.restart(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patienceOfStories)
+	defer cancel()
+	if err := r.pushAll(ctx, r.dir); err != nil {
+		return err
+	}
+	if err := r.deleteAll(ctx); err != nil {
+		return err
+	}
+	for traces := r.traces(ts); !slices.Equal(traces, r.bare); traces = r.traces(ts) {
+		if ctx.Err() != nil {
+			return fmt.Errorf("left of the pods:\n%s", cmp.Diff(r.bare, traces))
+		}
+		<-time.After(50 * time.Millisecond) // between questions
+	}
+	return r.down()
+}
+
+// firstHalf ends with the death of the daemon.
+func (r *round) firstHalf() error {
+	kill := time.After(r.moment)
+	d, err := r.startUp()
 	if err != nil {
 		return err
 	}
-	w.up = d
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	pushed := make(chan struct{})
 	go func() {
 		defer close(pushed)
-		if d.await("ready in", func(text string) bool { return strings.Contains(text, "ready in") }) == nil {
-			_ = w.pushAll(ctx, dir) // it is meant to be cut
+		if d.awaitLine(ready) == nil {
+			_ = r.pushAll(ctx, r.dir) // it is meant to be cut
 		}
 	}()
 	<-kill
 	err = d.signal(syscall.SIGKILL)
 	cancel()
 	<-pushed
+	return err
+}
+
+var ready = regexp.MustCompile(`(?m)^ready in`)
+
+func (w *world) startUp() (*daemon, error) {
+	d, err := w.start(w.tools.mainstay, "--data", w.data, "up", "--node", w.node, "--log-level", "info")
+	if err == nil {
+		w.up = d
+	}
+	return d, err
+}
+
+func (w *world) restart() error {
+	d, err := w.startUp()
 	if err != nil {
 		return err
 	}
-	if w.up, err = w.start(w.tools.mainstay, up...); err != nil {
-		return err
-	}
-	if err := w.up.await("ready in", func(text string) bool { return strings.Contains(text, "ready in") }); err != nil {
-		return err
-	}
-	whole, cancel := context.WithTimeout(context.Background(), patienceOfStories)
+	return d.awaitLine(ready)
+}
+
+// down gives everything back.
+func (w *world) down() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patienceOfStories)
 	defer cancel()
-	if err := w.pushAll(whole, dir); err != nil {
-		return err
-	}
-	out, err := w.command(whole, w.tools.mainstay, "--data", w.data, "down", "--purge").CombinedOutput()
+	out, err := w.command(ctx, w.tools.mainstay, "--data", w.data, "down", "--purge").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("down: %w\n%s", err, out)
 	}
@@ -196,6 +250,65 @@ func (w *world) round(ts *testscript.TestScript, dir string, moment time.Duratio
 		return fmt.Errorf("%s is still there", w.data)
 	}
 	return nil
+}
+
+// traces are what the pods of a node leave traces in while they are there: cgroups, mounts, links, routes, pins, files,
+// containers, tasks and writable snapshots.
+func (w *world) traces(ts *testscript.TestScript) []string {
+	tree, err := cgroup.Open()
+	ts.Check(err)
+	all := w.groups(tree)
+	run := place{w.data}.run()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	ts.Check(err)
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); strings.HasPrefix(f[1], run+"/") || strings.HasPrefix(f[1], w.data+"/") {
+			all = append(all, "mount "+f[1])
+		}
+	}
+	for _, dir := range []string{filepath.Join(run, "runtime"), filepath.Join(run, "bpf"), filepath.Join(run, "memory"), filepath.Join(w.data, "pods")} {
+		filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				all = append(all, path)
+			}
+			return nil
+		})
+	}
+	ctr := []string{"ctr", "--address", filepath.Join(run, "containerd", "containerd.sock"), "--namespace", "mainstay-" + w.node}
+	hardware := regexp.MustCompile(` [0-9a-f:]{17} `)
+	for _, args := range [][]string{
+		{"ip", "-br", "link"}, {"ip", "route"}, slices.Concat(ctr, []string{"containers", "list", "--quiet"}),
+		slices.Concat(ctr, []string{"tasks", "list", "--quiet"}), {"sh", "-c", strings.Join(ctr, " ") + " snapshots list | grep Active || true"},
+	} {
+		out, err := w.command(context.Background(), args[0], args[1:]...).CombinedOutput()
+		if err != nil {
+			ts.Fatalf("%v: %v\n%s", args, err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			all = append(all, args[0]+" "+strings.Join(strings.Fields(hardware.ReplaceAllString(line, " ")), " "))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// deleteAll pushes a commit without any manifest.
+func (r *round) deleteAll(ctx context.Context) error {
+	c := r.command(ctx, "sh", "-c", `git push -o prune mainstay "$(git commit-tree "$(git mktree </dev/null)" -p main -m none)":main`)
+	c.Dir = r.dir
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("push without manifests: %w\n%s", err, out)
+	}
+	for {
+		out, err := r.command(ctx, r.tools.mainstay, "--data", r.data, "kubectl", "get", "pods", "-o", "name").CombinedOutput()
+		if err == nil && len(out) == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("pods are not deleted: %s", out)
+		}
+		<-time.After(50 * time.Millisecond) // between questions
+	}
 }
 
 // pushAll loads the images and pushes the folder, which must become healthy. What an earlier push was killed at does not
