@@ -159,10 +159,13 @@ func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // upgrade VERSION [FLAG...] starts Mainstay of another version over the one that runs, and waits until it is ready and the old
-// one has ended.
+// one has ended. The version "first" is the one that up starts.
 func cmdUpgrade(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	next := filepath.Join(w.work, "mainstay-"+args[0])
+	if args[0] == "first" {
+		next = w.tools.mainstay
+	}
 	if _, err := os.Stat(next); err != nil {
 		c := exec.Command("go", "build", "-ldflags", "-s -w -X main.version="+args[0], "-o", next, ".")
 		c.Dir = w.tools.source

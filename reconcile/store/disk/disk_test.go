@@ -90,6 +90,41 @@ func TestASecondDaemonIsRefusedByThePidOfTheFirst(t *testing.T) {
 	shut(t, open(t, dir, Options{}))
 }
 
+func TestWhoHasTheStoreOpenIsKnown(t *testing.T) {
+	dir := t.TempDir()
+	if pid, ok := Holder(dir); ok {
+		t.Error("nobody has, but it is said of", pid)
+	}
+	b := open(t, dir, Options{})
+	if pid, ok := Holder(dir); !ok || pid != os.Getpid() {
+		t.Errorf("got %d, %v", pid, ok)
+	}
+	shut(t, b)
+	if pid, ok := Holder(dir); ok { // this process is there, but has closed it
+		t.Error("it is closed, but said to be open by", pid)
+	}
+}
+
+func TestTheFormatIsToldWhileAnotherProcessWrites(t *testing.T) {
+	dir := t.TempDir()
+	if err := Compatible(dir); err != nil {
+		t.Error("there is no store yet:", err)
+	}
+	b := open(t, dir, Options{})
+	if err := Compatible(dir); err != nil {
+		t.Error(err)
+	}
+	shut(t, b)
+	slot := encodeSlot(99, 7)
+	slot[11] = format + 1
+	if err := os.WriteFile(filepath.Join(dir, "revision"), seal(nil, slot[:slotSize-4]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Compatible(dir); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), "format 2") {
+		t.Error(err)
+	}
+}
+
 func TestANewerFormatIsRefusedByName(t *testing.T) {
 	for what, spoil := range map[string]func(t *testing.T, dir string){
 		"the revision file": func(t *testing.T, dir string) {
