@@ -80,14 +80,14 @@ func TestAFullDiskRefusesWritesAndGoesOnReading(t *testing.T) {
 		}
 		resize(fmt.Sprint(int64(st.Blocks-st.Bfree)*st.Bsize + bytes))
 	}
-	leave(reserve / 2)
+	leave(Reserve / 2)
 	b = open(t, dir, Options{})
 	compare(t, b, m)
 	refuses(t, b, m)
 	shut(t, b)
 
 	// With ballast it opens even on a disk that others have filled to the last byte; without, it says what it lacks.
-	leave(ballast + reserve)
+	leave(ballast + Reserve)
 	if err := takeBallast(ballastIn(dir)); err != nil {
 		t.Fatal(err)
 	}
