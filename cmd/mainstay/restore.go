@@ -77,7 +77,7 @@ func (p place) wholeData() error {
 
 func (r *restorer) restore(file string, replace bool, now time.Time) error {
 	if e, up := r.running(); up {
-		return fmt.Errorf("Mainstay is up with its data in %s (process %d): end it first", r.data, e.PID)
+		return fmt.Errorf("a Mainstay is up with its data in %s (process %d): end it first", r.data, e.PID)
 	}
 	f, err := os.Open(file)
 	if err != nil {
