@@ -29,8 +29,8 @@ func newBackupCommand(at *place) *cobra.Command {
 	return &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write all that is stored to a file; Mainstay may be up or not",
-		Long: `Writes one moment of the cluster to a file: every object, the certificate authority, the push token and the
-built-in repositories: all that another machine needs to go on as this cluster. Left out are images and
+		Long: `Writes one moment of the cluster to a file: every object, the certificate authority, the push token, the
+built-in repositories and the registries' configuration: all that another machine needs to go on as this cluster. Left out are images and
 mirrors, which are fetched again, and what containers wrote to volumes.
 
 The file has keys and Secrets, as they are: it is readable by its owner only, and should be kept so. It is
@@ -158,8 +158,10 @@ func (b *backups) gather() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := errors.Join(linkTree(b.under("pki"), filepath.Join(dir, "pki")), linkTree(b.token(), filepath.Join(dir, filepath.Base(b.token()))),
-		b.hosted.Link(filepath.Join(dir, "repositories"))); err != nil {
+	for _, part := range []string{"pki", "git-token", "registries"} {
+		err = errors.Join(err, linkTree(b.under(part), filepath.Join(dir, part)))
+	}
+	if err := errors.Join(err, b.hosted.Link(filepath.Join(dir, "repositories"))); err != nil {
 		return "", errors.Join(err, os.RemoveAll(dir))
 	}
 	return dir, nil

@@ -60,7 +60,7 @@ type restorer struct {
 }
 
 // restored are the parts of a data folder that a backup has.
-var restored = [...]string{"store", "pki", "git-token", "repositories"}
+var restored = [...]string{"store", "pki", "git-token", "repositories", "registries"}
 
 // prepared is where a restore is made, halfway where it is from then on until all is in its place: while that is there, the
 // data folder is neither the old nor the new one.
@@ -141,13 +141,16 @@ func (r *restorer) putInPlace(now time.Time) error {
 	}
 	old := r.under("replaced-" + now.UTC().Format("2006-01-02T150405Z"))
 	for _, part := range restored {
+		if _, err := os.Lstat(filepath.Join(r.halfway(), part)); errors.Is(err, fs.ErrNotExist) {
+			continue // the backup has none: what is there stays
+		}
 		if _, err := os.Lstat(r.under(part)); err == nil {
 			if err := errors.Join(os.MkdirAll(old, 0o700), os.Rename(r.under(part), filepath.Join(old, part))); err != nil {
 				return err
 			}
 			r.moved = old
 		}
-		if err := os.Rename(filepath.Join(r.halfway(), part), r.under(part)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(filepath.Join(r.halfway(), part), r.under(part)); err != nil {
 			return err
 		}
 	}
