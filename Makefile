@@ -6,9 +6,9 @@ SUDO ?= $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH")
 # What a node needs to run, and what the tests need beside it: clang compiles the kernel programs again, to see whether what
 # is committed is what comes out.
 node_tools = containerd runc nftables
-test_tools = $(node_tools) iproute2 clang llvm libbpf-dev
+test_tools = $(node_tools) iproute2 e2fsprogs clang llvm libbpf-dev
 
-.PHONY: build demo demo-check demo-end test soak bench lint generate clean node-tools test-tools
+.PHONY: build demo demo-check demo-end test soak crash bench lint generate clean node-tools test-tools
 
 build: ## the program, as bin/mainstay
 	$(GO) build -trimpath -o bin/mainstay ./cmd/mainstay
@@ -29,6 +29,11 @@ test: test-tools lint ## everything: as root, on real containers, a real kernel 
 
 soak: test-tools ## stories that take long: 200,000 requests through everything that may happen; 100 rounds of kill -9
 	$(SUDO) env CGO_ENABLED=0 MAINSTAY_TEST_ROOT=1 $(GO) test -timeout 60m -count=1 -v ./cmd/mainstay -run 'TestStories/$(STORY)' -stories testdata/soak
+
+ROUNDS ?= 40
+crash: ## harm to the store: kill -9, damaged files, power cuts, full disks; ROUNDS says how much of it
+	$(GO) test -c -o bin/crash ./reconcile/store/disk
+	$(SUDO) env ROUNDS=$(ROUNDS) MAINSTAY_TEST_ROOT=1 bin/crash -test.run '^TestCrash$$' -test.timeout 0
 
 bench: build node-tools ## the figures of docs/PERFORMANCE.md, beside what they are compared with; wants a quiet machine
 	$(GO) build -o bin/bench ./cmd/bench

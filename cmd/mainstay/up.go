@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/lifecycle"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
+	"github.com/mainstay-gitops/mainstay/reconcile/store/disk"
 )
 
 // upOptions are what one can say to mainstay up.
@@ -35,9 +37,11 @@ type upOptions struct {
 	registries string
 	images     image.Thresholds
 	acceptLoss bool
+	reserve    string
 	logLevel   string
 
 	podRange, serviceRange netip.Prefix
+	reserved               int64 // bytes
 }
 
 func defaultUpOptions() *upOptions {
@@ -87,6 +91,7 @@ stored in a format that this version does not know is refused before anything is
 	f.StringVar(&o.source, "source", "", "URL of a Git repository to follow from the start")
 	f.StringVar(&o.sourcePath, "source-path", "", "folder in that repository that holds the manifests")
 	f.BoolVar(&o.acceptLoss, "accept-loss", false, "start with a damaged store, without what is missing in it")
+	f.StringVar(&o.reserve, "disk-reserve", "96Mi", "free disk below which writes are refused, while reads go on")
 	f.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error")
 	return c
 }
@@ -115,12 +120,25 @@ func (o *upOptions) complete() (err error) {
 	return err
 }
 
+// reserveRoom reads --disk-reserve.
+func (o *upOptions) reserveRoom() error {
+	q, err := resource.ParseQuantity(o.reserve)
+	if err != nil || q.Value() < disk.Reserve {
+		return fmt.Errorf("--disk-reserve %q: want at least %dMi, such as 1Gi", o.reserve, disk.Reserve>>20)
+	}
+	o.reserved = q.Value()
+	return nil
+}
+
 func up(ctx context.Context, o *upOptions, out, logs io.Writer) error {
 	started := time.Now()
 	if err := needRoot("up"); err != nil {
 		return err
 	}
 	if err := o.complete(); err != nil {
+		return err
+	}
+	if err := o.reserveRoom(); err != nil {
 		return err
 	}
 	var level slog.Level

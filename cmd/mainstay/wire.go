@@ -82,6 +82,9 @@ func (h *house) closer(c func() error)                  { h.closers = append(h.c
 // build makes all parts, in the order in which they need each other. What it returns is to be closed even if it fails.
 func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) {
 	h := &house{o: o, log: log, nodeRange: netip.PrefixFrom(o.podRange.Masked().Addr(), 24)}
+	if err := errors.Join(o.wholeData(), disk.MakeRoom(o.under("store"))); err != nil {
+		return h, err
+	}
 	n, err := prepareNode(o, log)
 	if err != nil {
 		return h, err
@@ -112,6 +115,7 @@ func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) 
 	}
 	h.runner(trimMemory)
 	h.runner(h.control.backend.Run)
+	h.runner((&daily{h.backups(), h.control.backend.HasRoom, log}).Run)
 	h.work()
 	n.runners(h.runner)
 	return h, firstSource(ctx, h.control.store, h.control, o)
@@ -130,11 +134,11 @@ func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
 	if c.authority, err = access.LoadAuthority(o.under("pki"), time.Now()); err != nil {
 		return nil, err
 	}
-	if c.backend, err = disk.Open(o.under("store"), c.scheme.Codec(), disk.Options{AcceptLoss: o.acceptLoss, Log: log}); err != nil {
-		return nil, err
+	if c.backend, err = disk.Open(o.under("store"), c.scheme.Codec(), disk.Options{AcceptLoss: o.acceptLoss, Reserve: o.reserved, Log: log}); err != nil {
+		return nil, withSnapshot(o.place, err)
 	}
 	if c.store, err = store.Open(c.backend, c.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}}); err != nil {
-		return nil, errors.Join(err, c.backend.Close())
+		return nil, errors.Join(withSnapshot(o.place, err), c.backend.Close())
 	}
 	if c.hosted, err = repo.OpenHosted(o.under("repositories")); err != nil {
 		return nil, errors.Join(err, c.store.Close())
@@ -197,7 +201,7 @@ func (h *house) serve(ctx context.Context) error {
 	h.closer(inside.Close)
 	server, err := api.New(api.Config{
 		Scheme: c.scheme, Store: c.store, Authority: c.authority, Logs: h.node.agent, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
-		Listeners: []net.Listener{local, inside}, Version: version, Log: h.log, Now: time.Now,
+		Listeners: []net.Listener{local, inside}, Handlers: map[string]http.Handler{backupPath: h.backups().handler(h.log)}, Version: version, Log: h.log, Now: time.Now,
 		Hosts: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", o.serviceRange.Masked().Addr().Next().String()},
 	})
 	if err != nil {
@@ -214,6 +218,10 @@ func (h *house) serve(ctx context.Context) error {
 		return err
 	}
 	return o.writeEndpoints(h.endpoints)
+}
+
+func (h *house) backups() *backups {
+	return &backups{h.o.place, h.control.scheme, h.control.store, h.control.hosted, h.o.node}
 }
 
 // serveGit opens the push server, with the webhooks and plans beside it.

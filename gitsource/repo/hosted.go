@@ -178,6 +178,49 @@ func (h *Hosted) Delete(name string) error {
 	return os.RemoveAll(gone)
 }
 
+// Link makes the folder dir, which has all repositories as they are now, each as a whole: its files are links to theirs,
+// which never change but are replaced. The caller removes it.
+func (h *Hosted) Link(dir string) error {
+	names, err := h.List()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		r, err := h.Open(name)
+		if errors.Is(err, tree.ErrNotFound) {
+			continue // deleted meanwhile
+		}
+		if err == nil {
+			err = r.link(filepath.Join(dir, name+".git"))
+		}
+		if err != nil {
+			return fmt.Errorf("link repository %s: %w", name, err)
+		}
+	}
+	return os.MkdirAll(dir, 0o700)
+}
+
+// link is Link of one repository. Pushes wait meanwhile; what they have not finished is left out.
+func (r *Repository) link(to string) error {
+	r.writes.Lock()
+	defer r.writes.Unlock()
+	return filepath.WalkDir(r.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		local, err := filepath.Rel(r.dir, path)
+		switch {
+		case err != nil:
+			return err
+		case local == "quarantine":
+			return filepath.SkipDir
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, local), 0o700)
+		}
+		return os.Link(path, filepath.Join(to, local))
+	})
+}
+
 // Close closes all repositories.
 func (h *Hosted) Close() error {
 	h.mu.Lock()

@@ -269,3 +269,27 @@ func TestAPackThatGoesOnForEverIsCutOff(t *testing.T) {
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestLinksAreOfTheMomentAndWithoutWhatIsNotFinished(t *testing.T) {
+	h := openHosted(t, t.TempDir())
+	r, err := h.Create("shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(r.dir, "quarantine", "half"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "links")
+	if err := h.Link(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Delete("shop"); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "shop.git", "HEAD")); err != nil || !strings.Contains(string(b), "refs/heads/main") {
+		t.Errorf("HEAD is %q, %v", b, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "shop.git", "quarantine")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a push that is not finished was linked too:", err)
+	}
+}

@@ -43,6 +43,9 @@ type Config struct {
 	// Hosts are more names and addresses for the serving certificate: the cluster address of the API, for one.
 	Hosts []string
 
+	// Handlers serve paths beside those of the Kubernetes API, to administrators only. They may take their time.
+	Handlers map[string]http.Handler
+
 	// Version is what /version adds to that of the Kubernetes API: a release of Mainstay, or nothing.
 	Version string
 

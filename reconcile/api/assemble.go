@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -23,7 +24,10 @@ func (s *Server) assemble(who authenticator.Request) error {
 	c.Authentication.Authenticator = who
 	c.Authorization.Authorizer = access.Authorizer()
 	c.AdmissionControl = admit.Plugin{Reader: s.Store}
-	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("log"))
+	long := genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("log"))
+	c.LongRunningFunc = func(r *http.Request, info *request.RequestInfo) bool {
+		return s.Handlers[r.URL.Path] != nil || long(r, info)
+	}
 	c.SkipOpenAPIInstallation = true
 	c.EnableProfiling = false
 	// These would keep upstream's metrics, and wake up every second for it.
@@ -41,6 +45,9 @@ func (s *Server) assemble(who authenticator.Request) error {
 		return err
 	}
 	s.installOpenAPI()
+	for path, h := range s.Handlers {
+		generic.Handler.NonGoRestfulMux.Handle(path, h)
+	}
 	generic.PrepareRun() // installs the health checks
 	return nil
 }

@@ -32,12 +32,15 @@ func (b *Backend) Append(ctx context.Context, after store.Revision, ds []store.D
 	if err := b.room(2 * size(rs)); err != nil { // a transaction in pieces is written twice
 		return err
 	}
+	if err := b.stop(b.roster.write(st, rs)); err != nil {
+		return err
+	}
 	if err := b.stop(b.put(st, rs)); err != nil {
 		return err
 	}
 	b.state = st
 	b.bury(rs)
-	return b.stop(errors.Join(b.acked.write(st.revision), b.roster.write(st, rs)))
+	return b.stop(b.acked.write(st.revision))
 }
 
 // plan is the state after ds, and the records to write for it: of several changes to a key only the last.

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,6 +46,26 @@ func floor(b *testing.B, dir string) float64 {
 		}
 	}
 	return float64(n) / time.Since(start).Seconds()
+}
+
+// dirtied is how many bytes this process has made the kernel write to disk, its mapped files included.
+func dirtied(b *testing.B) int64 {
+	b.Helper()
+	text, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if n, ok := strings.CutPrefix(line, "write_bytes: "); ok {
+			bytes, err := strconv.ParseInt(strings.TrimSpace(n), 10, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return bytes
+		}
+	}
+	b.Fatal("/proc/self/io has no write_bytes")
+	return 0
 }
 
 // pod is an object of 1.5 KB with number i.
@@ -142,7 +164,7 @@ func BenchmarkUpdate(b *testing.B) {
 			var next atomic.Int64
 			var wg sync.WaitGroup
 			b.ResetTimer()
-			spent := storetest.CPU()
+			spent, wrote := storetest.CPU(), dirtied(b)
 			for range c.writers {
 				wg.Go(func() {
 					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
@@ -166,6 +188,7 @@ func BenchmarkUpdate(b *testing.B) {
 			done := float64(b.N * c.each)
 			b.ReportMetric(done/b.Elapsed().Seconds(), "objects/s")
 			b.ReportMetric(float64((storetest.CPU()-spent).Microseconds())/done, "cpu-us/object")
+			b.ReportMetric(float64(dirtied(b)-wrote)/(done*1500), "disk-bytes/byte")
 			b.ReportMetric(least, "floor/s")
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/least, "of-floor")
 		})

@@ -55,6 +55,9 @@ func (b *Backend) recover() error {
 	if err := b.redo(); err != nil {
 		return err
 	}
+	if err := b.roster.cut(max(b.state.revision, b.acked.revision)); err != nil {
+		return err
+	}
 	if b.state.revision < b.acked.revision {
 		return b.damage(fmt.Sprintf("it ends at revision %d, but %d was acknowledged: the changes between are missing",
 			b.state.revision, b.acked.revision))

@@ -46,7 +46,7 @@ type Options struct {
 
 func (o Options) complete() Options {
 	if o.Reserve == 0 {
-		o.Reserve = reserve
+		o.Reserve = Reserve
 	}
 	if o.Deadline == 0 {
 		o.Deadline = 30 * time.Second

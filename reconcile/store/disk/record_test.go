@@ -58,9 +58,14 @@ func TestTheStateAndAClosingRecordCanBeReadBack(t *testing.T) {
 }
 
 func TestADamageSaysWhatIsMissingAndHowToMendIt(t *testing.T) {
-	d := &Damage{Dir: "/data", Found: []string{"Pod hello/web cannot be read", "Node mine cannot be read"}}
-	want := "the store in /data is damaged: Pod hello/web cannot be read; Node mine cannot be read " +
-		"(start with --accept-loss to go on without what is missing; what comes from Git comes back by itself)"
+	web := store.Key{Kind: schema.GroupKind{Kind: "Pod"}, Namespace: "hello", Name: "web"}
+	d := &Damage{Dir: "/data", Found: []string{"it ends at revision 7, but 9 was acknowledged"}, Lost: []Loss{{web, 9, 6}, {web, 8, 0}, {web, 0, 5}}}
+	want := `the store in /data is damaged:
+  it ends at revision 7, but 9 was acknowledged
+  Pod hello/web: revision 9 is missing, there is only revision 6
+  Pod hello/web: revision 8 is missing
+  Pod hello/web: revision 5 is back, though it was deleted
+restore a backup, or start with --accept-loss to go on without what is missing; what comes from Git comes back by itself`
 	if diff := cmp.Diff(want, d.Error()); diff != "" {
 		t.Error(diff)
 	}

@@ -114,9 +114,11 @@ func (a *revisionFile) sync() error {
 
 func (a *revisionFile) close() error { return errors.Join(a.sync(), a.f.Close()) }
 
+func revisionPath(dir string) string { return filepath.Join(dir, "revision") }
+
 // openRevisionFile opens or creates the file. What is wrong with it is found, and no error; then there is a new file.
 func (b *Backend) openRevisionFile() (found []string, err error) {
-	path := filepath.Join(b.dir, "revision")
+	path := revisionPath(b.dir)
 	if b.acked, err = readRevisionFile(path); err == nil {
 		return nil, nil
 	}

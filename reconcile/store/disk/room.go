@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// reserve is more than Badger may still write into files that it has mapped and not filled: memtables and their logs,
+	// Reserve is the least Options.Reserve: more than Badger may still write into files that it has mapped and not filled: memtables and their logs,
 	// the tables of two compactions, a file of values. A page of a mapped file for which the disk has no room ends the
 	// process.
-	reserve = 96 << 20
+	Reserve = 96 << 20
 
 	// opening is what must be free to open a store: it finishes what a crash cut short, and Badger puts its logs into tables.
 	opening = 32 << 20

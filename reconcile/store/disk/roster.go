@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,8 +19,9 @@ import (
 )
 
 // A roster lists which objects there are, and at which revision, in a file apart from Badger's. Nobody needs it while the
-// store is well: it tells what is missing when the store is damaged. Like the revision file it is synced once a second, so
-// after a power cut it may lag; then Load writes it anew.
+// store is well: it tells what is missing when the store is damaged. Each batch is written before Badger gets it, and cut off
+// again by Open if Badger never did. Like the revision file it is synced once a second, so after a power cut it may lag; then
+// Load writes it anew.
 //
 // It is magic and format, then batches: length, state, entries, checksum. A batch has what one append changed.
 type roster struct {
@@ -51,28 +53,33 @@ func openRoster(path string) (*roster, error) {
 		return nil, err
 	}
 	a := &roster{path: path, f: f}
-	if a.size, a.state, err = readRoster(f, func(entries) {}); err != nil {
+	if err := a.cut(math.MaxUint64); err != nil {
 		return nil, errors.Join(err, f.Close())
-	}
-	a.least = a.size
-	if a.size == 0 {
-		a.size = int64(rosterHead)
-		_, err = f.WriteAt(rosterHeader(), 0)
-	}
-	if err == nil {
-		err = f.Truncate(a.size)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("write the roster: %w", err), f.Close())
 	}
 	return a, nil
 }
 
+// cut removes what is not readable, or beyond upto.
+func (a *roster) cut(upto store.Revision) (err error) {
+	if a.size, a.state, err = readRoster(a.f, upto, func(entries) {}); err != nil {
+		return err
+	}
+	a.least = a.size
+	if a.size == 0 {
+		a.size = int64(rosterHead)
+		_, err = a.f.WriteAt(rosterHeader(), 0)
+	}
+	if err = errors.Join(err, a.f.Truncate(a.size)); err != nil {
+		return fmt.Errorf("write the roster: %w", err)
+	}
+	return nil
+}
+
 func rosterHeader() []byte { return binary.BigEndian.AppendUint32([]byte(rosterMagic), format) }
 
-// readRoster calls fn with each batch, and returns where the last whole one ends, and its state. A file that is none is
-// empty.
-func readRoster(f io.ReaderAt, fn func(entries)) (end int64, last state, err error) {
+// readRoster calls fn with each batch up to a revision, and returns where the last whole one ends, and its state. A file that
+// is none is empty.
+func readRoster(f io.ReaderAt, upto store.Revision, fn func(entries)) (end int64, last state, err error) {
 	r := bufio.NewReaderSize(io.NewSectionReader(f, 0, 1<<62), 1<<20)
 	head := make([]byte, rosterHead)
 	if _, err := io.ReadFull(r, head); err != nil || string(head[:len(rosterMagic)]) != rosterMagic {
@@ -85,7 +92,7 @@ func readRoster(f io.ReaderAt, fn func(entries)) (end int64, last state, err err
 	for {
 		batch, n := readBatch(r)
 		st, es, err := parseBatch(batch)
-		if err != nil {
+		if err != nil || st.revision > upto {
 			return end, last, nil
 		}
 		fn(es)
@@ -185,7 +192,7 @@ func (a *roster) large() bool { return a.size > 4*a.least+rosterGrows }
 // live are the objects that the first size bytes list, without those that are gone, and the state after them.
 func (a *roster) live(size int64) (entries, state, error) {
 	all := entries{}
-	_, st, err := readRoster(io.NewSectionReader(a.f, 0, size), func(es entries) { maps.Copy(all, es) })
+	_, st, err := readRoster(io.NewSectionReader(a.f, 0, size), math.MaxUint64, func(es entries) { maps.Copy(all, es) })
 	maps.DeleteFunc(all, func(_ string, revision uint64) bool { return revision&goneFlag != 0 })
 	return all, st, err
 }
