@@ -145,6 +145,18 @@ func List(r store.Records, source types.UID) ([]Commit, error) {
 	return all, nil
 }
 
+// Last is the newest commit of a source, without its result; false if none is remembered.
+func Last(r store.Records, source types.UID) (c Commit, ok bool, err error) {
+	k := keysOf(source)
+	h, err := readHead(r, k)
+	if err != nil || h.Last == 0 {
+		return c, false, err
+	}
+	b, err := r.Record(k.commit(h.Last))
+	err = parse(store.Record{Key: k.commit(h.Last), Value: b}, err, &c)
+	return c, err == nil, err
+}
+
 // Find is the newest application of a commit: by its whole hash, or the beginning of it if that is of only one commit.
 func Find(r store.Records, source types.UID, hash string) (Commit, error) {
 	all, err := List(r, source)

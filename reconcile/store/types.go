@@ -137,6 +137,7 @@ type Batch struct {
 // A Store is a Reader that can be written to.
 type Store interface {
 	Reader
+	Records
 
 	// Update runs fn alone on the newest state and makes what fn did durable, then visible, all of it or nothing. So
 	// transactions are serialisable. fn does no I/O, and its Tx must not outlive it. An error of fn is returned as it is,
