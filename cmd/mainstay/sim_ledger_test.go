@@ -46,7 +46,11 @@ func (l *simLedger) Append(_ context.Context, after store.Revision, ds []store.D
 	luck := l.sim.chance() && l.sim.rng.IntN(2) == 0
 	stop := luck && l.sim.mortal && l.sim.rng.IntN(8) == 0
 	if luck && !stop {
+		l.sim.seen["refused append"]++
 		return store.ErrNoRoom
+	}
+	if stop {
+		l.sim.seen["stopped append"]++
 	}
 	if stop && l.sim.rng.IntN(2) == 0 {
 		return errLuck
