@@ -51,7 +51,7 @@ store, schedules it, runs it on containerd, and load-balances its services in eB
 	c.AddCommand(
 		newUpCommand(&at), newDownCommand(&at), newCheckCommand(&at),
 		newRemoteCommand(&at),
-		newPlanCommand(&at), newStatusCommand(&at), newWhyCommand(&at),
+		newPlanCommand(&at), newStatusCommand(&at), newHistoryCommand(&at), newWhyCommand(&at),
 		newBackupCommand(&at), newRestoreCommand(&at), newStoreCommand(&at),
 		newKubectlCommand(&at), newImageCommand(&at), newVersionCommand(), newKeeperCommand(),
 	)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -52,29 +53,11 @@ change. The exit code is 0 if nothing would change, 2 if something would, and 1 
 }
 
 func showPlan(cmd *cobra.Command, at place, source, dir, output string) error {
-	e, err := at.endpoints()
+	resp, err := at.ask(cmd.Context(), planPath, url.Values{"source": {source}, "dir": {dir}, "output": {output}})
 	if err != nil {
 		return err
-	}
-	token, err := os.ReadFile(at.token())
-	if err != nil {
-		return err
-	}
-	q := url.Values{"source": {source}, "dir": {dir}, "output": {output}}
-	req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, e.Git+planPath+"?"+q.Encode(), nil)
-	if err != nil {
-		return err
-	}
-	req.SetBasicAuth("mainstay", strings.TrimSpace(string(token)))
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return unreachable(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-		return fmt.Errorf("%s", strings.TrimSpace(string(body)))
-	}
 	if _, err := io.Copy(cmd.OutOrStdout(), resp.Body); err != nil {
 		return err
 	}
@@ -82,6 +65,33 @@ func showPlan(cmd *cobra.Command, at place, source, dir, output string) error {
 		return exitCode(2)
 	}
 	return nil
+}
+
+// ask asks the daemon, as one who may push.
+func (p place) ask(ctx context.Context, path string, q url.Values) (*http.Response, error) {
+	e, err := p.endpoints()
+	if err != nil {
+		return nil, err
+	}
+	token, err := os.ReadFile(p.token())
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.Git+path+"?"+q.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.SetBasicAuth("mainstay", strings.TrimSpace(string(token)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+		return nil, fmt.Errorf("%s", strings.TrimSpace(string(body)))
+	}
+	return resp, nil
 }
 
 const (

@@ -16,18 +16,18 @@ import (
 	"github.com/mainstay-gitops/mainstay/dataplane/service"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime/runtimetest"
-	"github.com/mainstay-gitops/mainstay/reconcile/schedule"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
 // A simCheck looks on and finds what must never be.
 type simCheck struct {
 	*sim
-	before  *store.Snapshot
-	lates   map[netip.Addr]time.Time // addresses whose withdrawal took too long
-	resized map[string]bool          // Deployments of which the user changed size or strategy, and the controllers are not done with it
-	since   map[netip.Addr]time.Time // since when a service leads to where nobody is
-	touched []types.UID              // pods of which something was started
+	invariants []simInvariant
+	before     *store.Snapshot
+	lates      map[netip.Addr]time.Time // addresses whose withdrawal took too long
+	resized    map[string]bool          // Deployments of which the user changed size or strategy, and the controllers are not done with it
+	since      map[netip.Addr]time.Time // since when a service leads to where nobody is
+	touched    []types.UID              // pods of which something was started
 }
 
 // begin looks at what a new daemon finds.
@@ -39,10 +39,11 @@ func (c *simCheck) begin() {
 
 // step looks at what the last step did.
 func (c *simCheck) step() {
-	for _, uid := range c.touched {
-		c.oneRuns(uid)
+	for _, i := range c.invariants {
+		if i.step != nil {
+			c.hold(i, func() { i.step(c) })
+		}
 	}
-	c.touched = nil
 	if c.life == nil {
 		return
 	}
@@ -64,26 +65,9 @@ func (c *simCheck) step() {
 }
 
 func (c *simCheck) delta(after *store.Snapshot, d store.Delta) {
-	pods := false
-	for _, ch := range d.Changes {
-		_, is := ch.Object().(*corev1.Pod)
-		pods = pods || is
-	}
-	if pods {
-		for _, n := range schedule.NewView(after).Nodes() {
-			for name, amount := range n.Requested {
-				if amount > n.Allocatable[name] {
-					c.t.Errorf("node %s: %d of %s are requested, there are %d", n.Node.Name, amount, name, n.Allocatable[name])
-				}
-			}
-			if most := n.Allocatable[corev1.ResourcePods]; int64(len(n.Pods)) > most {
-				c.t.Errorf("node %s has %d pods, %d at most", n.Node.Name, len(n.Pods), most)
-			}
-		}
-	}
-	if d.Why == "controllers" {
-		for dep := range store.List[*appsv1.Deployment](c.life.planned) {
-			c.rollout(dep, c.life.planned, after)
+	for _, i := range c.invariants {
+		if i.transaction != nil {
+			c.hold(i, func() { i.transaction(c, after, d) })
 		}
 	}
 }
@@ -203,11 +187,13 @@ func (c *simCheck) late(a netip.Addr) {
 
 // call looks at a call of the runtime that is about to be made.
 func (c *simCheck) call(call runtimetest.Call) {
-	switch call.Verb {
-	case "Start":
+	if call.Verb == "Start" {
 		c.touched = append(c.touched, call.Pod)
-	case "Signal":
-		c.signal(call.ID)
+	}
+	for _, i := range c.invariants {
+		if i.call != nil {
+			c.hold(i, func() { i.call(c, call) })
+		}
 	}
 }
 
@@ -273,11 +259,17 @@ func (c *simCheck) oneRuns(uid types.UID) {
 	}
 }
 
-// wait looks at what the clock may not find for long: services that lead to where nobody is.
+// wait looks on before the clock moves.
 func (c *simCheck) wait() {
-	if c.life == nil {
-		return
+	for _, i := range c.invariants {
+		if i.clock != nil && c.life != nil {
+			c.hold(i, func() { i.clock(c) })
+		}
 	}
+}
+
+// astray checks that services do not lead to where nobody is for long.
+func (c *simCheck) astray() {
 	const longest = time.Minute
 	runs := map[netip.Addr]bool{netip.MustParseAddr("10.244.0.1"): true}
 	for uid, a := range c.net.addresses {

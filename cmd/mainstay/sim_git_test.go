@@ -38,6 +38,7 @@ type simApp struct {
 	Grace              int
 	Port               int
 	Probed, Held       bool
+	HostPort           int // 0: none; with one, there is one pod at most
 }
 
 func (a simApp) key() string { return a.Namespace + "/" + a.Name }
@@ -48,7 +49,10 @@ func (a simApp) yaml() string {
 	if a.Recreate {
 		strategy = "{type: Recreate}"
 	}
-	meta, probe := "", ""
+	meta, probe, port := "", "", ""
+	if a.HostPort > 0 {
+		port = fmt.Sprint(", hostPort: ", a.HostPort)
+	}
 	if a.Held {
 		meta = ", finalizers: [" + simFinalizer + "]"
 	}
@@ -80,7 +84,7 @@ spec:
       containers:
       - name: web
         image: %[10]s
-        ports: [{name: http, containerPort: %[11]d}]
+        ports: [{name: http, containerPort: %[11]d%[13]s}]
         env: [{name: GREETING, valueFrom: {configMapKeyRef: {name: %[1]s, key: greeting}}}]
         volumeMounts: [{name: config, mountPath: /config}]
         resources: {requests: {cpu: 100m, memory: 64Mi}}%[12]s
@@ -91,7 +95,7 @@ metadata: {name: %[1]s, namespace: %[2]s}
 spec:
   selector: {app: %[1]s}
   ports: [{name: http, port: 80, targetPort: http}]
-`, a.Name, a.Namespace, a.Config, a.Replicas, a.MinReady, a.Paused, strategy, meta, a.Grace, a.Image, a.Port, probe)
+`, a.Name, a.Namespace, a.Config, a.Replicas, a.MinReady, a.Paused, strategy, meta, a.Grace, a.Image, a.Port, probe, port)
 }
 
 // A simCommit is the files of one commit.
@@ -155,9 +159,20 @@ func (r *simRepo) add(rng *rand.Rand) {
 		Replicas: 1 + rng.IntN(4), Image: "example.com/web:v1", Surge: "25%", Unavailable: "25%", Port: 8080,
 		Grace: []int{0, 2, 30}[rng.IntN(3)], Probed: rng.IntN(2) == 0, Held: rng.IntN(5) == 0,
 	}
-	if _, ok := r.apps[a.key()]; !ok {
-		r.apps[a.key()] = a
+	if rng.IntN(3) == 0 {
+		a.HostPort = 9000 + 1000*len(a.Namespace) + int(a.Name[0])
 	}
+	if _, ok := r.apps[a.key()]; !ok {
+		r.apps[a.key()] = a.fitting()
+	}
+}
+
+// fitting is the app such as it can be well: two pods cannot have one port of the machine.
+func (a simApp) fitting() simApp {
+	if a.HostPort > 0 {
+		a.Replicas, a.Recreate = min(a.Replicas, 1), true
+	}
+	return a
 }
 
 func (a simApp) changed(rng *rand.Rand) simApp {
@@ -182,7 +197,7 @@ func (a simApp) changed(rng *rand.Rand) simApp {
 	case 13:
 		a.Port = 8080 + rng.IntN(2)
 	}
-	return a
+	return a.fitting()
 }
 
 // mend is the last commit: all apps are such as can be well.

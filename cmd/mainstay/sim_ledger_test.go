@@ -23,6 +23,8 @@ type simLedger struct {
 	last  store.Revision
 	live  map[store.Key][]byte
 	log   []simEntry
+
+	records map[string][]byte
 }
 
 // A simEntry is one delta: what it did, and the hash of what it wrote.
@@ -32,7 +34,7 @@ type simEntry struct {
 }
 
 func newSimLedger(w *sim) *simLedger {
-	return &simLedger{sim: w, codec: w.scheme.Codec(), kinds: w.scheme.Stored, live: map[store.Key][]byte{}}
+	return &simLedger{sim: w, codec: w.scheme.Codec(), kinds: w.scheme.Stored, live: map[store.Key][]byte{}, records: map[string][]byte{}}
 }
 
 // Append implements store.Backend. By bad luck it writes nothing and may be tried again, or nobody knows what it wrote.
@@ -44,7 +46,11 @@ func (l *simLedger) Append(_ context.Context, after store.Revision, ds []store.D
 	luck := l.sim.chance() && l.sim.rng.IntN(2) == 0
 	stop := luck && l.sim.mortal && l.sim.rng.IntN(8) == 0
 	if luck && !stop {
+		l.sim.seen["refused append"]++
 		return store.ErrNoRoom
+	}
+	if stop {
+		l.sim.seen["stopped append"]++
 	}
 	if stop && l.sim.rng.IntN(2) == 0 {
 		return errLuck
@@ -88,6 +94,12 @@ func (l *simLedger) add(d store.Delta) {
 	if d.Revision != l.last {
 		t.Errorf("a delta with changes up to %d has revision %d", l.last, d.Revision)
 	}
+	for _, r := range d.Records {
+		fmt.Fprintf(sum, "%s %x ", r.Key, r.Value)
+		if l.records[r.Key] = r.Value; len(r.Value) == 0 {
+			delete(l.records, r.Key)
+		}
+	}
 	l.log = append(l.log, simEntry{text.String(), sum.Sum64()})
 }
 
@@ -96,6 +108,20 @@ func (l *simLedger) Load() (store.Revision, iter.Seq2[store.Object, error]) {
 	return l.last, func(yield func(store.Object, error) bool) {
 		for _, k := range slices.SortedFunc(maps.Keys(l.live), store.Key.Compare) {
 			if !yield(l.codec.Decode(l.live[k])) {
+				return
+			}
+		}
+	}
+}
+
+// Record implements store.Backend.
+func (l *simLedger) Record(key string) ([]byte, error) { return slices.Clone(l.records[key]), nil }
+
+// RecordsUnder implements store.Backend.
+func (l *simLedger) RecordsUnder(prefix string) iter.Seq2[store.Record, error] {
+	return func(yield func(store.Record, error) bool) {
+		for _, k := range slices.Sorted(maps.Keys(l.records)) {
+			if strings.HasPrefix(k, prefix) && !yield(store.Record{Key: k, Value: slices.Clone(l.records[k])}, nil) {
 				return
 			}
 		}

@@ -31,7 +31,7 @@ func (w *sim) runtimeFault(c runtimetest.Call) runtimetest.Fault {
 		return runtimetest.Fault{Err: errDead, Done: w.rng.IntN(2) == 0}
 	}
 	w.check.call(c)
-	if w.chance() {
+	if w.fails(c.Verb) {
 		return runtimetest.Fault{Err: errLuck, Done: w.rng.IntN(2) == 0}
 	}
 	return runtimetest.Fault{}
@@ -43,7 +43,7 @@ func (w *sim) faultyTables() service.Tables {
 		if !w.pause() {
 			return errDead, nil
 		}
-		if w.chance() {
+		if w.fails("a table") {
 			w.life.failed = w.now
 			if w.rng.IntN(2) == 0 {
 				return errLuck, nil

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/mainstay-gitops/mainstay/dataplane/hostport"
 	"github.com/mainstay-gitops/mainstay/dataplane/service"
 	"github.com/mainstay-gitops/mainstay/nodes/agent"
 	"github.com/mainstay-gitops/mainstay/nodes/image"
@@ -108,6 +109,7 @@ type simLife struct {
 	engine    *control.Engine
 	scheduler *schedule.Scheduler
 	services  *service.Loop
+	ports     *hostport.Loop
 	failed    time.Time // when a write to the tables last did
 	agent     *agent.Agent
 	followed  store.Revision // by the agent
@@ -126,10 +128,11 @@ func (w *sim) begin() {
 	w.must(err)
 	opts := control.Options{Now: w.clock, Rand: l.rng}
 	l.engine = control.NewEngine(simPlanner{simStore{l.store, w}, l}, l.carrier, opts,
-		controllers(simServices.Addr().Next(), netip.MustParseAddrPort("10.244.0.1:6443"))...)
+		w.witnessed(controllers(simServices.Addr().Next(), netip.MustParseAddrPort("10.244.0.1:6443")))...)
 	l.scheduler = schedule.New(simStore{l.store, w}, l.carrier, plugin.Default(), opts)
 	l.services, err = service.New(l.ctx, service.Config{Store: l.store, Node: simNode, Tables: w.faultyTables(), Grace: w.grace, Now: w.clock})
 	w.must(err)
+	l.ports = hostport.New(hostport.Config{Store: l.store, Node: simNode, Machine: w.ports, Now: w.clock})
 	l.newAgent()
 	step := func(f func(context.Context) bool) func() bool { return func() bool { return f(l.ctx) } }
 	l.parts = []*simPart{
@@ -139,6 +142,7 @@ func (w *sim) begin() {
 		w.part(l.ctx, "agent's ear", l.follow, nil),
 		w.part(l.ctx, "services", step(l.services.Step), l.servicesDue),
 		w.part(l.ctx, "reaper", step(l.services.Reap), l.servicesDue),
+		w.part(l.ctx, "host ports", step(l.ports.Step), l.ports.Next),
 		w.part(l.ctx, "delivery", l.deliver, l.deliveryDue),
 		w.part(l.ctx, "holder", l.letGo, nil),
 	}

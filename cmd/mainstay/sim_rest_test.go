@@ -52,10 +52,18 @@ func (w *sim) unsettled() string {
 func (w *sim) atRest() {
 	w.t.Helper()
 	s := w.life.store.Snapshot()
-	w.restDeployments(s)
-	w.restOwners(s)
-	w.restNode(s)
-	w.restServices(s)
+	for _, i := range w.check.invariants {
+		if i.rest != nil {
+			w.hold(i, func() { i.rest(w, s) })
+		}
+	}
+	if w.t.Failed() {
+		w.t.Fatalf("at the end there is\n%s", w.fake)
+	}
+}
+
+// restPlan applies the last commit once more.
+func (w *sim) restPlan(s *store.Snapshot) {
 	_, source := w.applied(s)
 	change, err := w.git.change(simCommit{}, w.git.head())
 	w.must(err)
@@ -66,13 +74,14 @@ func (w *sim) atRest() {
 			w.t.Errorf("the same documents once more: %s %s %v", i.Op, i.Key, i.Diff)
 		}
 	}
+}
+
+// restQuiet lets a minute pass.
+func (w *sim) restQuiet(*store.Snapshot) {
 	deltas := len(w.ledger.log)
 	w.run(simLongQuiet)
 	if quiet := w.ledger.log[deltas:]; len(quiet) != 6 || slices.ContainsFunc(quiet, func(e simEntry) bool { return !strings.HasSuffix(e.text, "Lease kube-node-lease/here") }) {
 		w.t.Errorf("a minute at rest cost more than six renewals of the lease:\n%s", w.ledger.tail(len(quiet)))
-	}
-	if w.t.Failed() {
-		w.t.Fatalf("at the end there is\n%s", w.fake)
 	}
 }
 

@@ -239,6 +239,7 @@ func (h *house) serveGit() error {
 	mux := http.NewServeMux()
 	mux.Handle("/hooks/", http.StripPrefix("/hooks", &trigger.Webhooks{Secrets: d, Look: d.Look}))
 	mux.Handle(planPath, authenticated(receive.Token(token), planHandler(d)))
+	mux.Handle(historyPath, authenticated(receive.Token(token), historyHandler(d)))
 	mux.Handle("/", pushes)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug)}
 	h.endpoints.Git = "http://" + l.Addr().String()

@@ -93,6 +93,9 @@ func (l *Loop) Step(ctx context.Context) bool {
 	return l.work.Step(ctx)
 }
 
+// Next is when there is something to be done again by itself; false if never.
+func (l *Loop) Next() (time.Time, bool) { return l.work.Next() }
+
 // concerns tells whether o is a pod here that asks for ports.
 func (l *Loop) concerns(o store.Object) bool {
 	pod, ok := o.(*corev1.Pod)

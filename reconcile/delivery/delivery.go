@@ -19,6 +19,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/gitsource/repo"
 	"github.com/mainstay-gitops/mainstay/reconcile/apply"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
+	"github.com/mainstay-gitops/mainstay/reconcile/history"
 	"github.com/mainstay-gitops/mainstay/reconcile/loop"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
@@ -36,6 +37,8 @@ type Config struct {
 	// Watch calls changed whenever something below a local folder or repository changes, until ctx ends; nil: only the
 	// interval looks.
 	Watch func(ctx context.Context, path string, changed func()) error
+
+	Limits history.Limits // of what is remembered; zero: the default
 
 	Now  func() time.Time // nil: the clock
 	Rand *rand.Rand       // nil: seeded by chance
@@ -72,6 +75,9 @@ func New(c Config) *Delivery {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Limits == (history.Limits{}) {
+		c.Limits = history.Default()
+	}
 	d := &Delivery{
 		Config: c, cache: decode.NewCache(cacheSize),
 		followed: map[store.Key]*followed{}, claims: map[store.Key]store.Key{}, waiting: map[store.Key][]chan struct{}{},
@@ -96,6 +102,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 	g.Go(func() error { return d.sources.Run(ctx) })
 	g.Go(func() error { return d.repairs.Run(ctx) })
 	g.Go(func() error { return d.reports.Run(ctx) })
+	d.sources.Wake(store.Key{}) // of no source: what is remembered of those that are gone
 	err := g.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +17,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/apply"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/control/controltest"
+	"github.com/mainstay-gitops/mainstay/reconcile/history"
 	"github.com/mainstay-gitops/mainstay/reconcile/patch"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
@@ -280,5 +282,67 @@ func TestAPlanOfAFolderTouchesNothing(t *testing.T) {
 	}
 	if b.store.Snapshot().Revision() != at {
 		t.Error("something was written")
+	}
+}
+
+func TestWhatWasAppliedIsRemembered(t *testing.T) {
+	b := newBench(t, "a")
+	b.write("a", "one.yaml", configMap("one", "v1")+"---\n"+configMap("two", "v1"))
+	b.run()
+	healthy := func(n int) []history.Commit {
+		var list []history.Commit
+		b.until(fmt.Sprintf("%d commits are remembered and the last is healthy", n), func() bool {
+			var err error
+			if list, err = b.d.History("default", "a"); err != nil {
+				t.Fatal(err)
+			}
+			return len(list) == n && list[0].Result == history.Healthy && b.condition("a", condHealthy).Status == metav1.ConditionTrue
+		})
+		return list
+	}
+	healthy(1)
+	b.write("a", "one.yaml", configMap("one", "v2"))
+	b.write("a", "new/three.yaml", configMap("three", "v1"))
+	b.d.Look("default", "a")
+	list := healthy(2)
+	uid := b.source("a").UID
+	var got []string
+	for _, c := range list {
+		objects, err := history.At(b.store, uid, c.Number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range objects {
+			text, err := history.Text(b.store, uid, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprintf("%d %s:%d %s", c.Number, o.Path, o.Line, text))
+		}
+	}
+	line := func(at, name, value string) string {
+		return fmt.Sprintf(`%s {"apiVersion":"v1","data":{"key":"%s"},"kind":"ConfigMap","metadata":{"name":"%s","namespace":"default"}}`, at, value, name)
+	}
+	want := []string{line("2 new/three.yaml:1", "three", "v1"), line("2 one.yaml:1", "one", "v2"), line("1 one.yaml:1", "one", "v1"), line("1 one.yaml:8", "two", "v1")}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if list[1].Hash != list[0].Parent || list[1].Result != history.Healthy {
+		t.Errorf("%+v", list)
+	}
+	b.byHand(func(tx *store.Tx) error { return tx.Delete(tx.Key(b.source("a"))) })
+	b.d.Look("default", "a")
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		left, err := history.Sources(b.store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the histories of %v are left", left)
+		}
+		<-time.After(2 * time.Millisecond) // there is nothing to wait on
 	}
 }

@@ -63,6 +63,9 @@ func (d *Delivery) changed(delta store.Delta) {
 			if sourceChanged(c) {
 				d.sources.Wake(s.Key(o))
 			}
+			if c.New != nil {
+				d.reports.Wake(s.Key(o))
+			}
 		case *corev1.Secret:
 			d.secretChanged(s, o)
 		}
@@ -130,7 +133,20 @@ func (d *Delivery) news(source store.Key, at store.Revision) (ill []Ailment, cur
 // report writes the health of a source into its status.
 func (d *Delivery) report(ctx context.Context, key store.Key) (time.Duration, error) {
 	d.mu.Lock()
-	ill := d.tracker.of(key)
+	g, ok := store.Get[*v1alpha1.GitSource](d.Store.Snapshot(), key.Namespace, key.Name)
+	ill, seen := d.tracker.of(key), d.seen
 	d.mu.Unlock()
-	return 0, d.write(ctx, key, func(g *v1alpha1.GitSource) { judged(g, ill, d.Now()) })
+	if !ok || g.Status.Applied == nil || store.RevisionOf(g) > seen {
+		return 0, nil // it is looked at again when that is seen
+	}
+	now := d.Now()
+	remembered := d.judge(g, ill, now)
+	_, err := d.Store.Update(ctx, whyPrefix+"status", func(tx *store.Tx) error {
+		if live, ok := store.Get[*v1alpha1.GitSource](tx.Snapshot, key.Namespace, key.Name); !ok || !sameApplied(live, g) {
+			return nil
+		}
+		tx.Keep(remembered...)
+		return d.edit(tx, key, func(g *v1alpha1.GitSource) { judged(g, ill, now) })
+	})
+	return 0, err
 }

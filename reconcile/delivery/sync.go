@@ -35,7 +35,7 @@ func (d *Delivery) sync(ctx context.Context, key store.Key) (time.Duration, erro
 	g, ok := store.Get[*v1alpha1.GitSource](d.Store.Snapshot(), key.Namespace, key.Name)
 	if !ok || g.DeletionTimestamp != nil {
 		d.drop(key)
-		return 0, nil
+		return 0, d.forgetGone(ctx)
 	}
 	if g.Spec.Suspend {
 		return 0, d.write(ctx, key, func(g *v1alpha1.GitSource) { suspended(g, d.Now()) })
@@ -61,7 +61,9 @@ func (d *Delivery) sync(ctx context.Context, key store.Key) (time.Duration, erro
 		return interval, d.write(ctx, key, func(g *v1alpha1.GitSource) { notFetched(g, err, d.Now()) })
 	}
 	f.failures = 0
-	_, err = d.deliver(ctx, key, f, commit, false)
+	if _, err = d.deliver(ctx, key, f, commit, false); err == nil {
+		err = d.trim(ctx, g)
+	}
 	if apply.IsRefusal(err) || errors.Is(err, gitsource.ErrPath) {
 		return interval, nil // the source says so; the next commit may mend it
 	}
@@ -145,10 +147,10 @@ func (d *Delivery) seed(f *followed, g *v1alpha1.GitSource, applied gitsource.Co
 }
 
 // applied is the commit that is applied; the zero commit if there is none, if it was applied by another spec, or if it is
-// not known any more: then everything is compared.
+// not known any more, or not to the history: then everything is compared.
 func (d *Delivery) applied(f *followed, g *v1alpha1.GitSource) gitsource.Commit {
 	a := g.Status.Applied
-	if a == nil || g.Status.AppliedGeneration != g.Generation {
+	if a == nil || g.Status.AppliedGeneration != g.Generation || !d.known(g) {
 		return gitsource.Commit{}
 	}
 	h, err := tree.ParseHash(a.Hash)
@@ -176,7 +178,12 @@ func (d *Delivery) execute(ctx context.Context, key store.Key, f *followed, p *p
 			return nil, err
 		}
 		now, rng := d.Now(), d.chance()
+		remembered := d.remember(plan, p.change.All, now)
 		_, err = d.Store.Update(ctx, whyPrefix+plan.Source.String()+" "+plan.Commit.Hash.Short(), func(tx *store.Tx) error {
+			if live, ok := store.Get[*v1alpha1.GitSource](tx.Snapshot, key.Namespace, key.Name); ok && !sameApplied(live, g) {
+				return store.ErrConflict
+			}
+			tx.Keep(remembered...)
 			grown := plan.Growth(tx.Snapshot)
 			if err := d.Applier.Execute(tx, plan, now, rng); err != nil {
 				return err

@@ -20,6 +20,12 @@ import (
 type nowhere struct{}
 
 func (nowhere) Append(context.Context, store.Revision, []store.Delta) error { return nil }
+func (nowhere) Record(string) ([]byte, error)                               { return nil, nil }
+
+func (nowhere) RecordsUnder(string) iter.Seq2[store.Record, error] {
+	return func(func(store.Record, error) bool) {}
+}
+
 func (nowhere) Load() (store.Revision, iter.Seq2[store.Object, error]) {
 	return 0, func(func(store.Object, error) bool) {}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -132,9 +133,9 @@ func (m *Memory) decide(why string, fn func(*Tx) error) (g *group, first bool, _
 	switch {
 	case err != nil:
 		return nil, false, 0, err
-	case len(d.Changes) == 0 && m.waiting != nil:
+	case d.empty() && m.waiting != nil:
 		return m.waiting, false, head.revision, nil
-	case len(d.Changes) == 0:
+	case d.empty():
 		return m.writing, false, head.revision, nil
 	}
 	if first = m.waiting == nil; first {
@@ -171,7 +172,7 @@ func (m *Memory) commit(g *group) {
 	err := m.backend.Append(context.Background(), g.after, g.deltas)
 	if err == nil {
 		m.guard.replace(g.deltas)
-		m.feed.publish(g.deltas, func() { m.shown.Store(g.head) })
+		m.feed.publish(withChanges(g.deltas), func() { m.shown.Store(g.head) })
 	}
 	m.mu.Lock()
 	m.writing = nil
@@ -180,6 +181,26 @@ func (m *Memory) commit(g *group) {
 	}
 	m.mu.Unlock()
 	close(g.done)
+}
+
+// empty tells whether nothing is to be kept of d.
+func (d Delta) empty() bool { return len(d.Changes) == 0 && len(d.Records) == 0 }
+
+// withChanges are the deltas that somebody may follow.
+func withChanges(ds []Delta) []Delta {
+	none := func(d Delta) bool { return len(d.Changes) == 0 }
+	if !slices.ContainsFunc(ds, none) {
+		return ds
+	}
+	return slices.DeleteFunc(slices.Clone(ds), none)
+}
+
+// Record implements Records.
+func (m *Memory) Record(key string) ([]byte, error) { return m.backend.Record(key) }
+
+// RecordsUnder implements Records.
+func (m *Memory) RecordsUnder(prefix string) iter.Seq2[Record, error] {
+	return m.backend.RecordsUnder(prefix)
 }
 
 // begin waits until nothing is being written, and closes g to further transactions. It is false if g failed meanwhile,

@@ -13,6 +13,7 @@ type Tx struct {
 	changes []Change
 	keys    []Key       // of changes
 	at      map[Key]int // the newest of changes for a key; nil while there are few
+	records []Record
 }
 
 // few changes are searched faster than hashed.
@@ -60,7 +61,11 @@ func (tx *Tx) Delete(k Key) error {
 	return nil
 }
 
-// put records a change. Several changes to one object are one, but what is deleted and created again is two objects.
+// Keep writes records, of which those of one key come in order. In a transaction that changes no object they must be small: a
+// megabyte in all.
+func (tx *Tx) Keep(records ...Record) { tx.records = append(tx.records, records...) }
+
+// put notes a change. Several changes to one object are one, but what is deleted and created again is two objects.
 func (tx *Tx) put(k Key, old, new Object) {
 	if new != nil {
 		new.GetObjectKind().SetGroupVersionKind(tx.kinds.Of(new))
@@ -103,7 +108,7 @@ func (tx *Tx) find(k Key) (int, bool) {
 
 // close numbers the changes after the revision that the transaction saw.
 func (tx *Tx) close(why string) Delta {
-	d := Delta{Revision: tx.revision, Why: why}
+	d := Delta{Revision: tx.revision, Why: why, Records: tx.records}
 	for _, c := range tx.changes {
 		if c.Old == nil && c.New == nil {
 			continue // created and deleted again

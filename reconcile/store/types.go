@@ -92,11 +92,27 @@ func (c Change) Object() Object {
 }
 
 // A Delta is all that one transaction did. The revisions of its changes are consecutive, and all of them become visible
-// together at the last, which is Revision.
+// together at the last, which is Revision; without changes, that is the revision before.
 type Delta struct {
 	Revision Revision
 	Why      string
 	Changes  []Change
+	Records  []Record
+}
+
+// A Record is kept beside the objects, with the transaction that wrote it or not at all. It is no object: it has no revision,
+// nobody follows it, and it is not in memory but read when it is asked for. An empty Value says that there is none any more.
+type Record struct {
+	Key   string
+	Value []byte
+}
+
+// Records is where records are read: those of all that is visible, and maybe of what is about to be.
+type Records interface {
+	// Record is the value at key, nil if there is none. It is the caller's.
+	Record(key string) ([]byte, error)
+	// RecordsUnder are the records whose keys begin with prefix, by key. An error ends the sequence.
+	RecordsUnder(prefix string) iter.Seq2[Record, error]
 }
 
 // A Reader can be read, and followed without a gap: take a Snapshot, then Watch from its Revision.
@@ -121,6 +137,7 @@ type Batch struct {
 // A Store is a Reader that can be written to.
 type Store interface {
 	Reader
+	Records
 
 	// Update runs fn alone on the newest state and makes what fn did durable, then visible, all of it or nothing. So
 	// transactions are serialisable. fn does no I/O, and its Tx must not outlive it. An error of fn is returned as it is,
@@ -140,6 +157,9 @@ type Backend interface {
 	// Load returns the last revision and every live object, in any order, each with its resourceVersion set. An error
 	// ends the sequence.
 	Load() (Revision, iter.Seq2[Object, error])
+
+	// Records may be called while Append is.
+	Records
 
 	Close() error
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -15,10 +17,12 @@ type Volatile struct {
 	kinds  Kinds
 	deltas []Delta
 	fail   func([]Delta) error
+
+	records map[string][]byte
 }
 
 // NewVolatile makes an empty backend.
-func NewVolatile(kinds Kinds) *Volatile { return &Volatile{kinds: kinds} }
+func NewVolatile(kinds Kinds) *Volatile { return &Volatile{kinds: kinds, records: map[string][]byte{}} }
 
 // FailWith lets appends fail: f is asked before each.
 func (v *Volatile) FailWith(f func([]Delta) error) {
@@ -54,6 +58,15 @@ func (v *Volatile) Append(_ context.Context, after Revision, ds []Delta) error {
 		return fmt.Errorf("append: %w: its end is %d, not %d", ErrFenced, v.end(), after)
 	}
 	v.deltas = append(v.deltas, ds...)
+	for _, d := range ds {
+		for _, r := range d.Records {
+			if len(r.Value) == 0 {
+				delete(v.records, r.Key)
+			} else {
+				v.records[r.Key] = r.Value
+			}
+		}
+	}
 	return nil
 }
 
@@ -74,6 +87,32 @@ func (v *Volatile) Load() (Revision, iter.Seq2[Object, error]) {
 	return v.end(), func(yield func(Object, error) bool) {
 		for _, o := range live {
 			if !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Record implements Backend.
+func (v *Volatile) Record(key string) ([]byte, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.records[key]), nil
+}
+
+// RecordsUnder implements Backend.
+func (v *Volatile) RecordsUnder(prefix string) iter.Seq2[Record, error] {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var found []Record
+	for _, k := range slices.Sorted(maps.Keys(v.records)) {
+		if strings.HasPrefix(k, prefix) {
+			found = append(found, Record{k, slices.Clone(v.records[k])})
+		}
+	}
+	return func(yield func(Record, error) bool) {
+		for _, r := range found {
+			if !yield(r, nil) {
 				return
 			}
 		}

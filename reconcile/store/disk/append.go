@@ -26,7 +26,7 @@ func (b *Backend) Append(ctx context.Context, after store.Revision, ds []store.D
 		return fmt.Errorf("append: %w: its end is %d, not %d", store.ErrFenced, b.state.revision, after)
 	}
 	st, rs, err := plan(b.state, ds, b.codec)
-	if err != nil || st.revision == after {
+	if err != nil || len(rs) == 0 {
 		return err
 	}
 	if err := b.room(2 * size(rs)); err != nil { // a transaction in pieces is written twice
@@ -72,7 +72,11 @@ func plan(st state, ds []store.Delta, codec Codec) (state, []record, error) {
 		}
 	}
 	rs, err := encode(todo, codec)
-	return st, rs, err
+	if err != nil {
+		return st, nil, err
+	}
+	beside, err := besides(ds, len(todo) == 0)
+	return st, append(rs, beside...), err
 }
 
 type change struct {

@@ -1,6 +1,7 @@
 // Package disk is the store's Backend on Badger. It keeps the newest version of each object, and no history.
 //
 //	o/<group>/<kind>/<namespace>/<name>   an object: revision, encoded object, checksum; without the second it is gone
+//	b/<key>                               a record beside the objects: revision, value, checksum; without the second it is gone
 //	m/state                               format, last revision, sum over all live objects
 //	x/<revision><n>                       a piece of a transaction that is above Badger's limit
 //	m/closing                             that transaction is whole: its commit point
@@ -85,6 +86,8 @@ type Backend struct {
 	state state      // what Badger has
 	gone  [][]byte   // keys of objects that are gone and have a record that says so
 	kept  int        // so many of them could not be deleted yet when it was tried last
+
+	looked bool // Run's: records beside the objects that are gone were looked for
 }
 
 // Open opens or creates the store in the folder dir, finishes or removes what a crash cut short, and checks that nothing

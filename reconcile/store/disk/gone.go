@@ -26,7 +26,7 @@ const purgeLeast = 64
 // bury remembers which records of rs are to be deleted some time.
 func (b *Backend) bury(rs []record) {
 	for _, r := range rs {
-		if bytes.HasPrefix(r.key, []byte(objects)) && isGone(r.value) {
+		if (bytes.HasPrefix(r.key, []byte(objects)) || bytes.HasPrefix(r.key, []byte(beside))) && isGone(r.value) {
 			b.gone = append(b.gone, r.key)
 		}
 	}
@@ -35,6 +35,16 @@ func (b *Backend) bury(rs []record) {
 // purge deletes the records of objects that are gone that may be deleted. It looks at them when they are twice as many as
 // could not be deleted the last time: so each costs little, however many they are.
 func (b *Backend) purge(ctx context.Context) error {
+	if !b.looked { // those of records beside the objects are not met when the objects are loaded
+		keys, err := b.goneBeside()
+		if err != nil {
+			return err
+		}
+		b.mu.Lock()
+		b.gone = append(b.gone, keys...)
+		b.mu.Unlock()
+		b.looked = true
+	}
 	b.mu.Lock()
 	todo := len(b.gone)
 	enough := todo >= purgeLeast+2*b.kept
@@ -81,7 +91,7 @@ func (b *Backend) sortOut(keys [][]byte) (free []record, kept [][]byte, err erro
 	txn := b.db.NewTransaction(false)
 	defer txn.Discard()
 	err = guarded(func() error {
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte(objects), AllVersions: true})
+		it := txn.NewIterator(badger.IteratorOptions{AllVersions: true})
 		defer it.Close()
 		for _, key := range keys {
 			at := func() bool { return it.Valid() && bytes.Equal(it.Item().Key(), key) }

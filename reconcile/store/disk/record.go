@@ -18,6 +18,7 @@ var errSpoilt = errors.New("checksum or length is wrong")
 
 const (
 	objects = "o/"
+	beside  = "b/"
 	pieces  = "x/"
 	stateAt = "m/state"
 	closing = "m/closing"

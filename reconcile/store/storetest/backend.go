@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -23,6 +26,7 @@ func Backend(t *testing.T, place Place) {
 		"a large transaction is kept":                      largeIsKept,
 		"a group without changes is nothing":               emptyGroup,
 		"loading may be ended early":                       endedEarly,
+		"records are kept beside the objects":              recordsAreKept,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, place(t)) })
 	}
@@ -32,6 +36,72 @@ func newIsEmpty(t *testing.T, open func() store.Backend) {
 	b := open()
 	defer shut(t, b)
 	compare(t, NewModel(), b)
+}
+
+// recordsAreKept compares records with a map, through restarts and groups above any limit.
+func recordsAreKept(t *testing.T, open func() store.Backend) {
+	r, m, b := Rand(t), NewModel(), open()
+	want := map[string]string{}
+	for round := range 10 {
+		ds := m.Group(r, Sizes{Deltas: 3, Changes: 4, Bytes: 300, Keys: 40})
+		if round == 5 {
+			ds = m.Group(r, Sizes{Deltas: 1, Changes: 4, Bytes: 300, Keys: 40})
+			for i := range 6000 {
+				ds[0].Records = append(ds[0].Records, keep(want, fmt.Sprintf("large/%d", i), strings.Repeat("x", 4000)))
+			}
+		}
+		if round%3 == 1 { // no object
+			ds = []store.Delta{{Revision: m.Revision}}
+		}
+		for i := range ds {
+			for range r.IntN(6) {
+				ds[i].Records = append(ds[i].Records, keep(want, fmt.Sprintf("%c/%d", 'a'+r.IntN(2), r.IntN(8)), strings.Repeat("v", r.IntN(9))))
+			}
+		}
+		push(t, b, m, ds)
+		if r.IntN(2) == 0 {
+			shut(t, b)
+			b = open()
+		}
+		compare(t, m, b)
+		compareRecords(t, b, want)
+	}
+	shut(t, b)
+}
+
+// keep is a record, and notes it in want.
+func keep(want map[string]string, key, value string) store.Record {
+	if want[key] = value; value == "" {
+		delete(want, key)
+	}
+	return store.Record{Key: key, Value: []byte(value)}
+}
+
+func compareRecords(t testing.TB, b store.Backend, want map[string]string) {
+	t.Helper()
+	for _, prefix := range []string{"", "a/", "b/7", "c"} {
+		var keys []string
+		for r, err := range b.RecordsUnder(prefix) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keys = append(keys, r.Key); want[r.Key] != string(r.Value) {
+				t.Errorf("record %s is not what was written", r.Key)
+			}
+		}
+		expected := slices.DeleteFunc(slices.Sorted(maps.Keys(want)), func(k string) bool { return !strings.HasPrefix(k, prefix) })
+		if !slices.Equal(keys, expected) {
+			t.Errorf("%d records under %q, want %d", len(keys), prefix, len(expected))
+		}
+	}
+	for _, key := range []string{"a/1", "b/2", "none"} {
+		if v, err := b.Record(key); string(v) != want[key] || err != nil {
+			t.Errorf("record %s is %q, %v; want %q", key, v, err, want[key])
+		}
+	}
+	for range b.RecordsUnder("") {
+		break // it may be ended early
+	}
 }
 
 func appendedIsLoaded(t *testing.T, open func() store.Backend) {
