@@ -165,11 +165,11 @@ func watchFiles(ctx context.Context, path string, changed func()) error {
 	return trigger.Folder(path, changed).Run(ctx)
 }
 
-// controllers are all that there are. address is that of the service kubernetes, api is where it leads.
-func controllers(address netip.Addr, api netip.AddrPort) []control.Controller {
+// controllers are all that there are, from began on. address is that of the service kubernetes, api is where it leads.
+func controllers(began time.Time, address netip.Addr, api netip.AddrPort) []control.Controller {
 	return []control.Controller{
 		lifecycle.System{ServiceAddress: address, API: api},
-		lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{},
+		lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
 		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{},
 	}
 }
@@ -177,7 +177,7 @@ func controllers(address netip.Addr, api netip.AddrPort) []control.Controller {
 // work starts what turns wishes into work.
 func (h *house) work() {
 	c, opts := h.control, control.Options{Log: h.log}
-	all := controllers(h.o.serviceRange.Masked().Addr().Next(), netip.AddrPortFrom(h.node.gateway(), apiPort))
+	all := controllers(time.Now(), h.o.serviceRange.Masked().Addr().Next(), netip.AddrPortFrom(h.node.gateway(), apiPort))
 	h.runner(control.NewEngine(c.store, c.carrier, opts, all...).Run)
 	h.runner(schedule.New(c.store, c.carrier, plugin.Default(), opts).Run)
 	h.runner(c.delivery.Run)
