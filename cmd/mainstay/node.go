@@ -147,8 +147,13 @@ func (n *node) open(ctx context.Context, st store.Reader, nodeRange netip.Prefix
 	if err != nil {
 		return err
 	}
+	describe := n.describe(ctx, nodeRange)
+	guard, err := n.guard(&describe, volumes)
+	if err != nil {
+		return err
+	}
 	n.agent, err = agent.New(agent.Config{
-		Node: n.describe(ctx, nodeRange), Reader: st, Writer: w, Runtime: n.runtime, Network: podNetwork{n.network, n.services},
+		Node: describe, Guard: guard, Reader: st, Writer: w, Runtime: n.runtime, Network: podNetwork{n.network, n.services},
 		Images: image.NewPuller(images, parallelPulls), Keep: n.o.images, Volumes: volumes, Logs: stream.New(0, 0), Log: n.log,
 	})
 	if err != nil {

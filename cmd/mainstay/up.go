@@ -39,6 +39,7 @@ type upOptions struct {
 	acceptLoss bool
 	reserve    string
 	logLevel   string
+	share      share
 
 	podRange, serviceRange netip.Prefix
 	reserved               int64 // bytes
@@ -87,6 +88,7 @@ stored in a format that this version does not know is refused before anything is
 		},
 	}
 	o.flags(c)
+	o.share.flags(c)
 	f := c.Flags()
 	f.StringVar(&o.source, "source", "", "URL of a Git repository to follow from the start")
 	f.StringVar(&o.sourcePath, "source-path", "", "folder in that repository that holds the manifests")
@@ -112,6 +114,9 @@ func (o *upOptions) complete() (err error) {
 	}
 	if err := o.images.Validate(); err != nil {
 		return fmt.Errorf("--image-gc-high, --image-gc-low, --image-gc-max-age: %w", err)
+	}
+	if err := o.share.complete(); err != nil {
+		return err
 	}
 	if o.registries == "" {
 		o.registries = o.under("registries")

@@ -76,7 +76,7 @@ func (a *Agent) Followed(d store.Delta) {
 				a.Wake(o.UID)
 			}
 		case *corev1.Node:
-			if o.Name == a.cfg.Node.Name && !wellKnown(a.cfg.Reader.Snapshot(), o.Name) {
+			if o.Name == a.cfg.Node.Name && !a.known(a.cfg.Reader.Snapshot()) {
 				a.heart.Wake(struct{}{})
 			}
 		case *corev1.ConfigMap, *corev1.Secret:

@@ -78,3 +78,6 @@ func crossed(t Threshold, l Level, before bool) bool {
 
 // Disk tells whether what is short can be had by collecting images.
 func (t *Threshold) Disk() bool { return t.Signal.condition() == corev1.NodeDiskPressure }
+
+// Resource is what is short.
+func (t *Threshold) Resource() corev1.ResourceName { return t.Signal.resource() }
