@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -67,6 +68,18 @@ func main() {
 			os.Exit(2)
 		}
 		load(args[0], pace)
+	case "hold": // uses so many MiB of memory, then waits
+		mib, _ := strconv.Atoi(args[0])
+		held := make([]byte, mib<<20)
+		for i := range held {
+			held[i] = byte(i) | 1
+		}
+		fmt.Println("holding", len(held)>>20, "MiB")
+		wait()
+		fmt.Println(held[0])
+	case "multiply": // starts processes until it can start no more, and says how many there are
+		multiply()
+		wait()
 	case "env": // prints its environment and files, then waits
 		for _, e := range os.Environ() {
 			fmt.Println(e)
@@ -79,6 +92,17 @@ func main() {
 	default:
 		fmt.Fprintln(os.Stderr, "unknown verb", verb)
 		os.Exit(2)
+	}
+}
+
+// multiply starts copies of itself that wait.
+func multiply() {
+	for n := 0; ; n++ {
+		c := exec.Command("/proc/self/exe", "wait")
+		if err := c.Start(); err != nil {
+			fmt.Println(n, "processes, then", err)
+			return
+		}
 	}
 }
 
