@@ -68,6 +68,7 @@ type Agent struct {
 	workers map[types.UID]*worker
 	users   users
 	state   state
+	static  map[types.UID]*corev1.Pod // pods of this node's own; those that are to be ended with a DeletionTimestamp
 }
 
 // workers that look and decide, and do what is quick. What is not takes one of few slots, or a goroutine of its own.

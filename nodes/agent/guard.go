@@ -109,14 +109,14 @@ func (a *Agent) leaving() bool {
 	return status != nil && status.Phase != corev1.PodFailed && status.Phase != corev1.PodSucceeded
 }
 
-// candidates are the pods that run here, with what they use.
+// candidates are the pods that run here, with what they use. Those of this node's own are not: they never have to go.
 func (a *Agent) candidates(ctx context.Context, disk bool) []pressure.Pod {
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var all []pressure.Pod
 	for p := range store.List[*corev1.Pod](a.cfg.Reader.Snapshot(), store.OnNode(a.cfg.Node.Name)) {
 		status := a.statusOf(p.UID)
-		if p.DeletionTimestamp != nil || status == nil || status.Phase != corev1.PodRunning && status.Phase != corev1.PodPending || status.Reason != "" {
+		if local(p) != p.UID || p.DeletionTimestamp != nil || status == nil || status.Phase != corev1.PodRunning && status.Phase != corev1.PodPending || status.Reason != "" {
 			continue
 		}
 		c := pressure.Pod{Pod: p}
