@@ -166,7 +166,7 @@ func (w *world) end() error {
 	if _, err := os.Stat(w.data); err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if out, err := w.command(ctx, w.tools.mainstay, "--data", w.data, "down", "--purge").CombinedOutput(); err != nil {
+		if out, err := w.command(ctx, w.tools.mainstay, "--data", w.data, "down", "--purge", "--grace", "5s").CombinedOutput(); err != nil {
 			errs = append(errs, fmt.Errorf("down: %w\n%s", err, out))
 		}
 	}

@@ -39,6 +39,7 @@ type upOptions struct {
 	acceptLoss bool
 	reserve    string
 	logLevel   string
+	manifests  string
 	share      share
 
 	podRange, serviceRange netip.Prefix
@@ -94,6 +95,7 @@ stored in a format that this version does not know is refused before anything is
 	f.StringVar(&o.sourcePath, "source-path", "", "folder in that repository that holds the manifests")
 	f.BoolVar(&o.acceptLoss, "accept-loss", false, "start with a damaged store, without what is missing in it")
 	f.StringVar(&o.reserve, "disk-reserve", "96Mi", "free disk below which writes are refused, while reads go on")
+	f.StringVar(&o.manifests, "manifests", "", "folder of pods that this node runs by itself (default: manifests in the data folder)")
 	f.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error")
 	return c
 }

@@ -117,6 +117,7 @@ func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) 
 	h.runner(h.control.backend.Run)
 	h.runner((&daily{h.backups(), h.control.backend.HasRoom, log}).Run)
 	h.work()
+	n.followManifests(o.manifestFolder(h.control.scheme), h.runner)
 	n.runners(h.runner)
 	return h, firstSource(ctx, h.control.store, h.control, o)
 }
@@ -239,6 +240,7 @@ func (h *house) serveGit() error {
 	mux := http.NewServeMux()
 	mux.Handle("/hooks/", http.StripPrefix("/hooks", &trigger.Webhooks{Secrets: d, Look: d.Look}))
 	mux.Handle(planPath, authenticated(receive.Token(token), planHandler(d)))
+	mux.Handle(shutdownPath, authenticated(receive.Token(token), shutdownHandler(h.node.agent)))
 	mux.Handle("/", pushes)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug)}
 	h.endpoints.Git = "http://" + l.Addr().String()

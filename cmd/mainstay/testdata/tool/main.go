@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -80,6 +81,19 @@ func main() {
 	case "multiply": // starts processes until it can start no more, and says how many there are
 		multiply()
 		wait()
+	case "flood": // writes so many MiB to each of its streams, without a line break and with bytes that are no text, then waits
+		mib, _ := strconv.Atoi(args[0])
+		junk := bytes.Repeat([]byte{0, 0xff, 0x1b, '"', '\\', 'x', 0xc3}, 1<<17)
+		for written := 0; written < mib<<20; written += len(junk) {
+			os.Stdout.Write(junk)
+			os.Stderr.Write(junk)
+		}
+		fmt.Println("\nflooded")
+		wait()
+	case "lastwords": // leaves so many MiB of bytes that are no text as its last words, and fails
+		mib, _ := strconv.Atoi(args[0])
+		fmt.Println(os.WriteFile("/dev/termination-log", bytes.Repeat([]byte("\xff\x00\xc3\x1b\""), mib<<20/5), 0o644))
+		os.Exit(1)
 	case "env": // prints its environment and files, then waits
 		for _, e := range os.Environ() {
 			fmt.Println(e)
