@@ -10,9 +10,9 @@ func TestManifestsOfTheNodesOwnPodsAreCheckedAsByTheAPI(t *testing.T) {
 	s := scheme.New(scheme.Options{Unsupported: unsupported})
 	for _, c := range []struct{ name, text, want string }{
 		{"a pod", "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: a, image: b}]}\n", ""},
-		{"no YAML", "apiVersion: v1\nkind: [", "web.yaml:2: did not find expected node content"},
+		{"no YAML", "apiVersion: v1\nkind: [", "web.yaml:3: did not find expected node content"},
 		{"another kind", "# config\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n", "web.yaml:2: ConfigMap: only pods run from this folder"},
-		{"an unknown field", "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  container: []\n", `web.yaml:5: unknown field "spec.container"`},
+		{"an unknown field", "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  container: []\n", `web.yaml:5: spec.container: unknown field "container", did you mean "containers"?`},
 		{"a wrong value", "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  restartPolicy: Maybe\n  containers: [{name: a, image: b}]\n",
 			`web.yaml:5: spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "Never", "OnFailure"`},
 	} {
