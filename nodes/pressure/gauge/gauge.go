@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/kubectl/pkg/util/qos"
 
 	"github.com/mainstay-gitops/mainstay/nodes/cgroup"
+	"github.com/mainstay-gitops/mainstay/nodes/pod"
 	"github.com/mainstay-gitops/mainstay/nodes/pressure"
 )
 
@@ -114,7 +114,7 @@ func tasks() (pressure.Level, error) {
 // Usage is what a pod uses, and each of its containers: of disk only when asked, since that takes long. What has gone
 // meanwhile uses nothing.
 func (g *Gauge) Usage(ctx context.Context, p *corev1.Pod, disk bool) (pressure.Usage, map[string]pressure.Usage) {
-	group := g.Pods.Path(string(qos.GetPodQOS(p)), string(p.UID))
+	group := g.Pods.Path(string(pod.QoS(p)), string(p.UID))
 	total := g.measure(group)
 	containers := map[string]pressure.Usage{}
 	for _, child := range g.Tree.Children(group, "") {
