@@ -48,7 +48,7 @@ func (n *node) up(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	defer log.Close()
-	c := exec.Command(programOf(n.b.dir), "--data", n.data, "up", "--node", n.name, "--api", "127.0.0.1:0", "--git", "127.0.0.1:0")
+	c := exec.Command(programOf(n.b.dir), "--data", n.data, "up", "--node", n.name, "--eviction-hard", "memory.available<100Mi", "--api", "127.0.0.1:0", "--git", "127.0.0.1:0")
 	c.Stderr = log
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a ^C is for this program, which ends the daemon itself
 	out, err := c.StdoutPipe()

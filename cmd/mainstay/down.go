@@ -25,10 +25,12 @@ import (
 
 func newDownCommand(at *place) *cobra.Command {
 	var purge bool
+	var grace, critical time.Duration
 	c := &cobra.Command{
 		Use:   "down",
 		Short: "End everything, and give back what it took of this machine; --purge removes the data too",
-		Long: `Ends the daemon if it runs, then containers, mounts, namespaces, devices, routes, rules, pins and cgroups.
+		Long: `Ends the pods, those of the lowest priority first and critical ones last, each with its grace period but none longer than
+--grace in all; then the daemon if it runs, containers, mounts, namespaces, devices, routes, rules, pins and cgroups.
 What is stored, and images, stay for the next mainstay up, which brings everything back; --purge removes them too.`,
 		Example: `  mainstay down
   mainstay down --purge`,
@@ -37,9 +39,20 @@ What is stored, and images, stay for the next mainstay up, which brings everythi
 			if err := needRoot("down"); err != nil {
 				return err
 			}
+			if !cmd.Flags().Changed("grace-critical") {
+				critical = grace / 3
+			}
+			if critical < 0 || grace < critical {
+				return fmt.Errorf("--grace-critical %s: want part of --grace %s", critical, grace)
+			}
+			if err := restPods(cmd.Context(), *at, grace, critical, cmd.OutOrStdout()); err != nil {
+				fmt.Fprintln(cmd.ErrOrStderr(), "ending all pods at once:", err)
+			}
 			return down(cmd.Context(), *at, purge, cmd.OutOrStdout())
 		},
 	}
+	c.Flags().DurationVar(&grace, "grace", 30*time.Second, "how long pods may take to end, all together; 0: they are killed")
+	c.Flags().DurationVar(&critical, "grace-critical", 0, "how much of that is for critical pods (default: a third)")
 	c.Flags().BoolVar(&purge, "purge", false, "remove the data folder too")
 	return c
 }

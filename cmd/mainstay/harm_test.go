@@ -222,7 +222,7 @@ func (r *round) firstHalf() error {
 var ready = regexp.MustCompile(`(?m)^ready in`)
 
 func (w *world) startUp() (*daemon, error) {
-	d, err := w.start(w.tools.mainstay, "--data", w.data, "up", "--node", w.node, "--log-level", "info")
+	d, err := w.start(w.tools.mainstay, w.upArgs()...)
 	if err == nil {
 		w.up = d
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/nodes/keeper"
 	"github.com/mainstay-gitops/mainstay/nodes/pod"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime/containerd"
+	"github.com/mainstay-gitops/mainstay/nodes/static"
 	"github.com/mainstay-gitops/mainstay/nodes/stream"
 	"github.com/mainstay-gitops/mainstay/nodes/volume"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -147,8 +148,13 @@ func (n *node) open(ctx context.Context, st store.Reader, nodeRange netip.Prefix
 	if err != nil {
 		return err
 	}
+	describe := n.describe(ctx, nodeRange)
+	guard, err := n.guard(&describe, volumes)
+	if err != nil {
+		return err
+	}
 	n.agent, err = agent.New(agent.Config{
-		Node: n.describe(ctx, nodeRange), Reader: st, Writer: w, Runtime: n.runtime, Network: podNetwork{n.network, n.services},
+		Node: describe, Guard: guard, Reader: st, Writer: w, Runtime: n.runtime, Network: podNetwork{n.network, n.services},
 		Images: image.NewPuller(images, parallelPulls), Keep: n.o.images, Volumes: volumes, Logs: stream.New(0, 0), Log: n.log,
 	})
 	if err != nil {
@@ -231,6 +237,13 @@ func (n *node) runners(run func(func(context.Context) error)) {
 	run(n.hostPorts.Run)
 	run(n.dns.Run)
 	run(n.agent.Run)
+}
+
+// followManifests has the agent run the pods of this node's own: those that are there before anything else runs.
+func (n *node) followManifests(f *static.Folder, run func(func(context.Context) error)) {
+	pods, wrong, _ := f.Read()
+	n.agent.SetStatic(pods, wrong)
+	run(func(ctx context.Context) error { return f.Run(ctx, n.agent.SetStatic) })
 }
 
 // close lets go of everything; what runs goes on.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/mainstay-gitops/mainstay/cmd/internal/sandbox"
 )
@@ -143,9 +144,19 @@ func sweep(t *testing.T, to *tools) {
 func (w *world) vars() []string {
 	return []string{
 		"MAINSTAY=" + w.tools.mainstay, "IMAGES=" + filepath.Dir(w.tools.images[0]), "MAINSTAY_DATA=" + w.data, "NETNS=" + w.netns, "NODE=" + w.node,
+		fmt.Sprintf("ALL_BUT_256Mi=%d", totalMemory()-256<<20), // of this machine's memory
 		"HOME=" + w.work, "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=Story", "GIT_AUTHOR_EMAIL=story@example.invalid",
 		"GIT_COMMITTER_NAME=Story", "GIT_COMMITTER_EMAIL=story@example.invalid", "KUBECONFIG=" + filepath.Join(w.data, "kubeconfig"),
 	}
+}
+
+// totalMemory is how much this machine has, in bytes.
+func totalMemory() int64 {
+	var s unix.Sysinfo_t
+	if err := unix.Sysinfo(&s); err != nil {
+		panic(err)
+	}
+	return int64(s.Totalram) * int64(s.Unit)
 }
 
 // end ends what the story has left running, and its world. It fails if mainstay down fails.
@@ -155,7 +166,7 @@ func (w *world) end() error {
 	if _, err := os.Stat(w.data); err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if out, err := w.command(ctx, w.tools.mainstay, "--data", w.data, "down", "--purge").CombinedOutput(); err != nil {
+		if out, err := w.command(ctx, w.tools.mainstay, "--data", w.data, "down", "--purge", "--grace", "5s").CombinedOutput(); err != nil {
 			errs = append(errs, fmt.Errorf("down: %w\n%s", err, out))
 		}
 	}

@@ -39,6 +39,8 @@ type upOptions struct {
 	acceptLoss bool
 	reserve    string
 	logLevel   string
+	manifests  string
+	share      share
 
 	podRange, serviceRange netip.Prefix
 	reserved               int64 // bytes
@@ -87,11 +89,13 @@ stored in a format that this version does not know is refused before anything is
 		},
 	}
 	o.flags(c)
+	o.share.flags(c)
 	f := c.Flags()
 	f.StringVar(&o.source, "source", "", "URL of a Git repository to follow from the start")
 	f.StringVar(&o.sourcePath, "source-path", "", "folder in that repository that holds the manifests")
 	f.BoolVar(&o.acceptLoss, "accept-loss", false, "start with a damaged store, without what is missing in it")
 	f.StringVar(&o.reserve, "disk-reserve", "96Mi", "free disk below which writes are refused, while reads go on")
+	f.StringVar(&o.manifests, "manifests", "", "folder of pods that this node runs by itself (default: manifests in the data folder)")
 	f.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error")
 	return c
 }
@@ -112,6 +116,9 @@ func (o *upOptions) complete() (err error) {
 	}
 	if err := o.images.Validate(); err != nil {
 		return fmt.Errorf("--image-gc-high, --image-gc-low, --image-gc-max-age: %w", err)
+	}
+	if err := o.share.complete(); err != nil {
+		return err
 	}
 	if o.registries == "" {
 		o.registries = o.under("registries")

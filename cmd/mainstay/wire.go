@@ -117,6 +117,7 @@ func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) 
 	h.runner(h.control.backend.Run)
 	h.runner((&daily{h.backups(), h.control.backend.HasRoom, log}).Run)
 	h.work()
+	n.followManifests(o.manifestFolder(h.control.scheme), h.runner)
 	n.runners(h.runner)
 	return h, firstSource(ctx, h.control.store, h.control, o)
 }
@@ -165,11 +166,11 @@ func watchFiles(ctx context.Context, path string, changed func()) error {
 	return trigger.Folder(path, changed).Run(ctx)
 }
 
-// controllers are all that there are. address is that of the service kubernetes, api is where it leads.
-func controllers(address netip.Addr, api netip.AddrPort) []control.Controller {
+// controllers are all that there are, from began on. address is that of the service kubernetes, api is where it leads.
+func controllers(began time.Time, address netip.Addr, api netip.AddrPort) []control.Controller {
 	return []control.Controller{
 		lifecycle.System{ServiceAddress: address, API: api},
-		lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{},
+		lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
 		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{},
 	}
 }
@@ -177,7 +178,7 @@ func controllers(address netip.Addr, api netip.AddrPort) []control.Controller {
 // work starts what turns wishes into work.
 func (h *house) work() {
 	c, opts := h.control, control.Options{Log: h.log}
-	all := controllers(h.o.serviceRange.Masked().Addr().Next(), netip.AddrPortFrom(h.node.gateway(), apiPort))
+	all := controllers(time.Now(), h.o.serviceRange.Masked().Addr().Next(), netip.AddrPortFrom(h.node.gateway(), apiPort))
 	h.runner(control.NewEngine(c.store, c.carrier, opts, all...).Run)
 	h.runner(schedule.New(c.store, c.carrier, plugin.Default(), opts).Run)
 	h.runner(c.delivery.Run)
@@ -240,6 +241,7 @@ func (h *house) serveGit() error {
 	mux.Handle("/hooks/", http.StripPrefix("/hooks", &trigger.Webhooks{Secrets: d, Look: d.Look}))
 	mux.Handle(planPath, authenticated(receive.Token(token), planHandler(d)))
 	mux.Handle(historyPath, authenticated(receive.Token(token), historyHandler(d)))
+	mux.Handle(shutdownPath, authenticated(receive.Token(token), shutdownHandler(h.node.agent)))
 	mux.Handle("/", pushes)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(h.log.Handler(), slog.LevelDebug)}
 	h.endpoints.Git = "http://" + l.Addr().String()

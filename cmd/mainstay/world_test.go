@@ -138,11 +138,16 @@ func (d *daemon) await(what string, enough func(string) bool) error {
 	}
 }
 
+// upArgs start Mainstay in the world. Stories do not depend on how full the disk of this machine is.
+func (w *world) upArgs() []string {
+	return []string{"--data", w.data, "up", "--node", w.node, "--log-level", "info", "--eviction-hard", "memory.available<100Mi"}
+}
+
 // up [FLAG...] starts Mainstay, waits until it is ready, and loads the images.
 func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	first := w.up == nil
-	d, err := w.start(w.tools.mainstay, append([]string{"--data", w.data, "up", "--node", w.node, "--log-level", "info"}, args...)...)
+	d, err := w.start(w.tools.mainstay, append(w.upArgs(), args...)...)
 	ts.Check(err)
 	w.up = d
 	err = d.awaitLine(regexp.MustCompile(`(?m)^ready in`))
@@ -173,7 +178,7 @@ func cmdUpgrade(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("build mainstay: %v\n%s", err, text)
 		}
 	}
-	d, err := w.start(next, append([]string{"--data", w.data, "up", "--node", w.node, "--log-level", "info"}, args[1:]...)...)
+	d, err := w.start(next, append(w.upArgs(), args[1:]...)...)
 	ts.Check(err)
 	err = d.awaitLine(regexp.MustCompile(`(?m)^ready in`))
 	text, _ := d.out.text()

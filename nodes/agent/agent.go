@@ -37,6 +37,7 @@ type Config struct {
 	Volumes *volume.Volumes
 	Logs    *stream.Logs     // nil: what containers write is left where it is
 	Keep    image.Thresholds // which images are kept; the zero value: all
+	Guard   *Guard           // nil: this node never drives pods away
 
 	Starts   int           // containers started at the same time; 0: one more than there are cores
 	Hold     time.Duration // how long a status that nobody waits for may wait for the next; 0: 300 ms
@@ -47,23 +48,27 @@ type Config struct {
 
 // An Agent runs the pods of one node.
 type Agent struct {
-	cfg        Config
-	place      pod.Place
-	prober     *probe.Prober
-	report     *reporter
-	collector  *image.Collector
-	heart      *loop.Loop[struct{}]
-	loop       *loop.Loop[types.UID]
-	introduced bool // the node was described; touched only by beat
-	starting   *slots
-	removing   *slots
-	life       context.Context // ends with Run: that of what goes on in the background
-	spawn      func(func())    // does what may take long: in place for who calls Step, in a goroutine while Run does
+	cfg       Config
+	place     pod.Place
+	prober    *probe.Prober
+	report    *reporter
+	collector *image.Collector
+	heart     *loop.Loop[struct{}]
+	guard     *loop.Loop[struct{}]
+	duty      duty
+	loop      *loop.Loop[types.UID]
+	described time.Time // when the node last was; touched only by beat
+	starting  *slots
+	removing  *slots
+	life      context.Context // ends with Run: that of what goes on in the background
+	spawn     func(func())    // does what may take long: in place for who calls Step, in a goroutine while Run does
 
 	mu      sync.Mutex
 	whole   bool
 	workers map[types.UID]*worker
 	users   users
+	state   state
+	static  map[types.UID]*corev1.Pod // pods of this node's own; those that are to be ended with a DeletionTimestamp
 }
 
 // workers that look and decide, and do what is quick. What is not takes one of few slots, or a goroutine of its own.
@@ -86,7 +91,7 @@ func New(c Config) (*Agent, error) {
 	if c.Withdraw <= 0 {
 		c.Withdraw = 2 * time.Second
 	}
-	place, err := c.Node.place()
+	place, err := c.Node.place(c.Guard.thresholds())
 	if err != nil {
 		return nil, fmt.Errorf("describe this node: %w", err)
 	}
@@ -95,6 +100,7 @@ func New(c Config) (*Agent, error) {
 	a.collector = a.newCollector()
 	a.loop = loop.New("pod", a.turn, loop.Options{Workers: workers, Min: 50 * time.Millisecond, Max: 10 * time.Second, Now: c.Now, Log: c.Log})
 	a.heart = loop.New("node", a.beat, loop.Options{Min: 100 * time.Millisecond, Max: heartbeat, Now: c.Now, Log: c.Log})
+	a.guard = loop.New("guard", a.watchOver, loop.Options{Min: time.Second, Max: guardInterval, Now: c.Now, Log: c.Log})
 	a.prober = probe.New(probe.Config{Exec: a.probeExec, Changed: a.Wake, Failed: a.probeFailed, Doubted: a.probeDoubted, Now: c.Now})
 	// Nobody waits for what is removed, so that takes few of the processors from what starts.
 	a.starting, a.removing = newSlots(c.Starts, a.Wake), newSlots(max(1, c.Starts/2), a.Wake)
@@ -111,7 +117,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.life, a.spawn = ctx, wg.Go
 	err := a.Begin(ctx)
 	if err == nil {
-		for _, part := range []func(context.Context) error{a.report.loop.Run, a.heart.Run, a.prober.Run, a.collector.Run, a.watchStore, a.watchRuntime, a.awaitWhole} {
+		for _, part := range []func(context.Context) error{a.report.loop.Run, a.heart.Run, a.guard.Run, a.prober.Run, a.collector.Run, a.watchStore, a.watchRuntime, a.awaitWhole} {
 			wg.Go(func() { part(ctx) })
 		}
 		err = a.loop.Run(ctx)
@@ -144,6 +150,9 @@ func (a *Agent) Begin(ctx context.Context) error {
 	}
 	a.whole = a.cfg.Whole == nil
 	a.heart.Wake(struct{}{})
+	if a.cfg.Guard != nil {
+		a.guard.Wake(struct{}{})
+	}
 	a.resync()
 	return nil
 }
@@ -151,14 +160,14 @@ func (a *Agent) Begin(ctx context.Context) error {
 // Step does one thing that is due, in the caller's goroutine, and returns false if there is none. Followed says that pods
 // or what they refer to have changed.
 func (a *Agent) Step(ctx context.Context) bool {
-	return a.loop.Step(ctx) || a.prober.Step(ctx) || a.report.loop.Step(ctx) || a.heart.Step(ctx)
+	return a.loop.Step(ctx) || a.prober.Step(ctx) || a.report.loop.Step(ctx) || a.heart.Step(ctx) || a.guard.Step(ctx)
 }
 
 // Next is when the next thing is due; false if none is.
 func (a *Agent) Next() (time.Time, bool) {
 	var next time.Time
 	found := false
-	for _, ask := range []func() (time.Time, bool){a.loop.Next, a.prober.Next, a.report.loop.Next, a.heart.Next} {
+	for _, ask := range []func() (time.Time, bool){a.loop.Next, a.prober.Next, a.report.loop.Next, a.heart.Next, a.guard.Next} {
 		if at, ok := ask(); ok && (!found || at.Before(next)) {
 			next, found = at, true
 		}

@@ -54,11 +54,11 @@ func (b *eventBook) renew(p *corev1.Pod, e pod.Event, now time.Time) {
 	b.keep(b.object(p, e, "", now))
 }
 
-// nodeWarning takes in a warning about the node.
-func (b *eventBook) nodeWarning(reason, message string, now time.Time) {
+// addNode takes in an event about the node itself.
+func (b *eventBook) addNode(happened pod.Event, now time.Time) {
 	p := &corev1.Pod{}
 	p.Namespace, p.Name, p.UID = metav1.NamespaceDefault, b.node, types.UID(b.node)
-	e := b.object(p, pod.Event{Type: corev1.EventTypeWarning, Reason: reason, Message: message}, message, now)
+	e := b.object(p, happened, happened.Message, now)
 	e.InvolvedObject = corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: b.node, UID: p.UID}
 	b.keep(e)
 }
@@ -179,10 +179,13 @@ func (r *reporter) progress(p *corev1.Pod, e pod.Event) {
 }
 
 // nodeWarning takes in an event about the node.
-func (r *reporter) nodeWarning(reason, message string) {
+func (r *reporter) nodeWarning(reason, message string) { r.nodeEvent(warning(reason, "", message)) }
+
+// nodeEvent takes in an event about the node.
+func (r *reporter) nodeEvent(e pod.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events.nodeWarning(reason, message, r.now())
+	r.events.addNode(e, r.now())
 	r.eventsDue()
 }
 

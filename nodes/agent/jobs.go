@@ -80,7 +80,7 @@ func (a *Agent) probeEvent(c pod.Check, e pod.Event) {
 		key = w.key
 	}
 	a.mu.Unlock()
-	if want, ok := store.Get[*corev1.Pod](a.cfg.Reader.Snapshot(), key.Namespace, key.Name); ok && want.UID == c.ID.Pod {
+	if want, ok := store.Get[*corev1.Pod](a.cfg.Reader.Snapshot(), key.Namespace, key.Name); ok && local(want) == c.ID.Pod {
 		a.podEvent(want, e)
 	}
 }

@@ -407,10 +407,10 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 }
 
 func TestTheNodePresentsItselfAndGoesOnToBeAlive(t *testing.T) {
-	story(t, func(n *node, _ *Agent) {
+	story(t, func(n *node, a *Agent) {
 		synctest.Wait()
 		here, ok := store.Get[*corev1.Node](n.store.Snapshot(), "", "here")
-		if !ok || !wellKnown(n.store.Snapshot(), "here") || here.Status.Capacity.Cpu().IsZero() || here.Status.Addresses[0].Address != "192.0.2.1" {
+		if !ok || !a.known(n.store.Snapshot()) || here.Status.Capacity.Cpu().IsZero() || here.Status.Addresses[0].Address != "192.0.2.1" {
 			t.Fatalf("the node is %v", here)
 		}
 		// Somebody holds it for lost.
@@ -418,7 +418,7 @@ func TestTheNodePresentsItselfAndGoesOnToBeAlive(t *testing.T) {
 		lost.Status.Conditions[0].Status = corev1.ConditionUnknown
 		n.put(lost)
 		synctest.Wait()
-		if !wellKnown(n.store.Snapshot(), "here") {
+		if !a.known(n.store.Snapshot()) {
 			t.Error("the node did not object to being held for lost")
 		}
 		before := n.store.Snapshot().Revision()

@@ -33,6 +33,11 @@ func (l *Local) Write(ctx context.Context, r Report) error {
 				return err
 			}
 		}
+		for _, m := range r.Mirror {
+			if err := l.mirror(tx, m); err != nil {
+				return err
+			}
+		}
 		for _, e := range r.Events {
 			if err := l.event(tx, e); err != nil {
 				return err
@@ -76,6 +81,17 @@ func (l *Local) pod(tx *store.Tx, r *PodReport) error {
 		return nil
 	}
 	return l.update(tx, &next)
+}
+
+// mirror makes what shows a pod of the node's own.
+func (l *Local) mirror(tx *store.Tx, m *corev1.Pod) error {
+	if ns, ok := store.Get[*corev1.Namespace](tx.Snapshot, "", m.Namespace); !ok || ns.DeletionTimestamp != nil {
+		return nil
+	}
+	if _, ok := tx.Get(tx.Key(m)); ok {
+		return nil
+	}
+	return l.create(tx, m.DeepCopy())
 }
 
 func (l *Local) update(tx *store.Tx, o store.Object) error {
@@ -179,6 +195,8 @@ func about(r Report) string {
 	switch {
 	case len(r.Pods) == 1:
 		return fmt.Sprintf("status of %s", r.Pods[0].Key)
+	case len(r.Mirror) > 0:
+		return fmt.Sprintf("%d pods of the node's own", len(r.Mirror))
 	case len(r.Pods) > 1:
 		return fmt.Sprintf("status of %d pods", len(r.Pods))
 	case len(r.Events) > 0:

@@ -61,8 +61,8 @@ func logContainer(p *corev1.Pod, name string) (string, error) {
 
 // logRun is the run of a container whose log is asked for: the newest, or the last one that ended.
 func (a *Agent) logRun(p *corev1.Pod, container string, previous bool) (runtime.ID, error) {
-	newest := newestLog(a.cfg.Volumes.ContainerDir(p.UID, container))
-	id := runtime.ID{Pod: p.UID, Name: container, Attempt: newest}
+	newest := newestLog(a.cfg.Volumes.ContainerDir(local(p), container))
+	id := runtime.ID{Pod: local(p), Name: container, Attempt: newest}
 	status := a.containerStatus(p, container)
 	if !previous {
 		if newest >= 0 {
@@ -85,7 +85,7 @@ func (a *Agent) logRun(p *corev1.Pod, container string, previous bool) (runtime.
 
 // containerStatus is the newest status of a container, written or not.
 func (a *Agent) containerStatus(p *corev1.Pod, name string) corev1.ContainerStatus {
-	status := a.statusOf(p.UID)
+	status := a.statusOf(local(p))
 	if status == nil {
 		status = &p.Status
 	}

@@ -5,10 +5,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
+	"path/filepath"
 	goruntime "runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mainstay-gitops/mainstay/nodes/pod"
-	"github.com/mainstay-gitops/mainstay/reconcile/store"
+	"github.com/mainstay-gitops/mainstay/nodes/pressure"
 )
 
 // A Node is how this machine presents itself. Name and Address are needed.
@@ -33,6 +34,7 @@ type Node struct {
 	PodRange string              // of the pods' addresses
 	Reserved corev1.ResourceList // what is not for pods
 	MaxPods  int64               // 0: 110
+	PodPids  int64               // processes and threads that one pod may have; 0: any number
 	Version  string              // of Mainstay
 	Runtime  string              // as "containerd://1.6.20"
 	DataDir  string              // whose disk counts
@@ -42,12 +44,13 @@ type Node struct {
 }
 
 const (
-	heartbeat  = 10 * time.Second // between renewals of the lease
-	leaseHolds = 40 * time.Second
+	heartbeat   = 10 * time.Second // between renewals of the lease
+	leaseHolds  = 40 * time.Second
+	description = 5 * time.Minute // between descriptions of a node of which nothing changed
 )
 
 // place is what pods may learn of this machine.
-func (n *Node) place() (pod.Place, error) {
+func (n *Node) place(thresholds []pressure.Threshold) (pod.Place, error) {
 	capacity, err := n.capacity()
 	if err != nil {
 		return pod.Place{}, err
@@ -65,8 +68,8 @@ func (n *Node) place() (pod.Place, error) {
 		domain = "cluster.local"
 	}
 	return pod.Place{
-		Node: n.Name, Host: n.Address, Capacity: capacity, Allocatable: n.allocatable(capacity),
-		DNS: n.DNS, Domain: domain, Resolv: string(resolv),
+		Node: n.Name, Host: n.Address, Capacity: capacity, Allocatable: less(n.forPods(capacity), pressure.Kept(thresholds, capacity)),
+		Pids: n.PodPids, DNS: n.DNS, Domain: domain, Resolv: string(resolv),
 	}, nil
 }
 
@@ -92,18 +95,57 @@ func (n *Node) capacity() (corev1.ResourceList, error) {
 		}
 		list[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(int64(fs.Blocks)*fs.Bsize, resource.BinarySI)
 	}
+	maps.Copy(list, hugePages("/sys/kernel/mm/hugepages"))
 	return list, nil
 }
 
-func (n *Node) allocatable(capacity corev1.ResourceList) corev1.ResourceList {
-	list := capacity.DeepCopy()
-	for name, q := range n.Reserved {
-		if have, ok := list[name]; ok {
-			have.Sub(q)
-			if have.Sign() < 0 {
-				have = resource.Quantity{}
+// hugePages are those of each size that this machine set aside.
+func hugePages(dir string) corev1.ResourceList {
+	list := corev1.ResourceList{}
+	entries, _ := os.ReadDir(dir) // none on a kernel that knows none
+	for _, e := range entries {
+		text, ok := strings.CutPrefix(e.Name(), "hugepages-")
+		kib, err := strconv.ParseInt(strings.TrimSuffix(text, "kB"), 10, 64)
+		if !ok || err != nil {
+			continue
+		}
+		n, _ := strconv.ParseInt(line(filepath.Join(dir, e.Name(), "nr_hugepages")), 10, 64)
+		size := resource.NewQuantity(kib<<10, resource.BinarySI)
+		list[corev1.ResourceName(corev1.ResourceHugePagesPrefix+size.String())] = *resource.NewQuantity(n*kib<<10, resource.BinarySI)
+	}
+	return list
+}
+
+// ForPods is what pods may use together: what this machine has less what is reserved.
+func (n *Node) ForPods() (corev1.ResourceList, error) {
+	capacity, err := n.capacity()
+	if err != nil {
+		return nil, err
+	}
+	return n.forPods(capacity), nil
+}
+
+// forPods: huge pages are memory that nobody can have otherwise.
+func (n *Node) forPods(capacity corev1.ResourceList) corev1.ResourceList {
+	huge := resource.Quantity{}
+	for name, q := range capacity {
+		if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) {
+			huge.Add(q)
+		}
+	}
+	return less(less(capacity, corev1.ResourceList{corev1.ResourceMemory: huge}), n.Reserved)
+}
+
+// less is have without what is taken, nothing at the least.
+func less(have, taken corev1.ResourceList) corev1.ResourceList {
+	list := have.DeepCopy()
+	for name, q := range taken {
+		if left, ok := list[name]; ok {
+			left.Sub(q)
+			if left.Sign() < 0 {
+				left = resource.Quantity{Format: q.Format}
 			}
-			list[name] = have
+			list[name] = left
 		}
 	}
 	return list
@@ -124,8 +166,8 @@ func memoryTotal() (int64, error) {
 	return 0, fmt.Errorf("/proc/meminfo does not say how much memory there is")
 }
 
-// object is the node as it is stored. since is when it became ready.
-func (n *Node) object(place pod.Place, since time.Time) *corev1.Node {
+// object is the node as it is stored.
+func (n *Node) object(place pod.Place, conditions []corev1.NodeCondition) *corev1.Node {
 	hostname := n.Hostname
 	if hostname == "" {
 		hostname = n.Name
@@ -144,7 +186,7 @@ func (n *Node) object(place pod.Place, since time.Time) *corev1.Node {
 				{Type: corev1.NodeInternalIP, Address: n.Address.String()},
 				{Type: corev1.NodeHostName, Address: hostname},
 			},
-			Conditions: conditions(metav1.NewTime(since.Truncate(time.Second))),
+			Conditions: conditions,
 			NodeInfo:   n.info(),
 		},
 	}
@@ -152,13 +194,6 @@ func (n *Node) object(place pod.Place, since time.Time) *corev1.Node {
 		node.Spec.PodCIDR, node.Spec.PodCIDRs = n.PodRange, []string{n.PodRange}
 	}
 	return node
-}
-
-func conditions(since metav1.Time) []corev1.NodeCondition {
-	return []corev1.NodeCondition{{
-		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "AgentReady", Message: "the agent runs",
-		LastHeartbeatTime: since, LastTransitionTime: since,
-	}}
 }
 
 func (n *Node) info() corev1.NodeSystemInfo {
@@ -192,24 +227,16 @@ func osName() string {
 	return ""
 }
 
-// beat says that this node is alive: its object at first, and when somebody holds it for lost; else only its lease.
+// beat says that this node is alive: its lease, and its object when it is not stored as it is, and every five minutes.
 func (a *Agent) beat(context.Context, struct{}) (time.Duration, error) {
 	now := a.cfg.Now()
 	var node *corev1.Node
-	if !a.introduced || !wellKnown(a.cfg.Reader.Snapshot(), a.cfg.Node.Name) {
-		a.introduced = true
-		node = a.cfg.Node.object(a.place, now)
+	if now.Sub(a.described) >= description || !a.known(a.cfg.Reader.Snapshot()) {
+		a.described = now
+		node = a.cfg.Node.object(a.place, a.conditions(metav1.NewTime(now.Truncate(time.Second))))
 	}
 	a.report.set(node, lease(a.cfg.Node.Name, now))
 	return heartbeat, nil
-}
-
-// wellKnown tells whether a node is stored, and as ready.
-func wellKnown(s *store.Snapshot, name string) bool {
-	n, ok := store.Get[*corev1.Node](s, "", name)
-	return ok && slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
 }
 
 func lease(node string, now time.Time) *coordinationv1.Lease {

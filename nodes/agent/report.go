@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/loop"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
 // reporter brings what there is to say to the Writer: together what comes while it writes, at once what somebody waits
@@ -27,7 +30,8 @@ type reporter struct {
 	mu     sync.Mutex
 	pods   map[types.UID]*saying
 	events *eventBook
-	at     time.Time // when events are due; zero: there are none
+	at     time.Time                 // when events are due; zero: there are none
+	mirror map[store.Key]*corev1.Pod // to be made
 	object *corev1.Node
 	lease  *coordinationv1.Lease
 	here   *NodeImages // nil: nothing new
@@ -43,7 +47,7 @@ type saying struct {
 const eventDelay = 250 * time.Millisecond // so that they come together, and out of the way of what is urgent
 
 func newReporter(w Writer, node string, hold time.Duration, now func() time.Time, log *slog.Logger) *reporter {
-	r := &reporter{writer: w, node: node, hold: hold, now: now, pods: map[types.UID]*saying{}, events: newEventBook(node)}
+	r := &reporter{writer: w, node: node, hold: hold, now: now, pods: map[types.UID]*saying{}, mirror: map[store.Key]*corev1.Pod{}, events: newEventBook(node)}
 	r.loop = loop.New("report", r.write, loop.Options{Max: 5 * time.Second, Now: now, Log: log})
 	return r
 }
@@ -72,6 +76,14 @@ func (r *reporter) pod(have *corev1.Pod, p PodReport) {
 		s.due = due
 	}
 	s.newest = p
+	r.loop.Wake(struct{}{})
+}
+
+// mirrors has the store show a pod of the node's own.
+func (r *reporter) mirrors(k store.Key, m *corev1.Pod) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mirror[k] = m
 	r.loop.Wake(struct{}{})
 }
 
@@ -126,7 +138,7 @@ func (r *reporter) images(list []corev1.ContainerImage) {
 func (r *reporter) write(ctx context.Context, _ struct{}) (time.Duration, error) {
 	now := r.now()
 	rep, uids := r.take(now)
-	if len(rep.Pods)+len(rep.Events) > 0 || rep.Node != nil || rep.Lease != nil || rep.Images != nil {
+	if len(rep.Pods)+len(rep.Events)+len(rep.Mirror) > 0 || rep.Node != nil || rep.Lease != nil || rep.Images != nil {
 		if err := r.writer.Write(ctx, rep); err != nil {
 			r.restore(rep, uids)
 			return 0, fmt.Errorf("write what this node has to say: %w", err)
@@ -150,6 +162,10 @@ func (r *reporter) take(now time.Time) (Report, map[types.UID]time.Time) {
 		}
 	}
 	sortReports(rep.Pods)
+	for _, k := range slices.SortedFunc(maps.Keys(r.mirror), store.Key.Compare) {
+		rep.Mirror = append(rep.Mirror, r.mirror[k])
+	}
+	clear(r.mirror)
 	if !r.at.IsZero() && !r.at.After(now) {
 		rep.Events = r.events.take()
 		r.at = time.Time{}

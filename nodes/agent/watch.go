@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/mainstay-gitops/mainstay/nodes/static"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
@@ -53,7 +54,11 @@ func (a *Agent) watchStore(ctx context.Context) error {
 func (a *Agent) resync() store.Revision {
 	s := a.cfg.Reader.Snapshot()
 	for p := range store.List[*corev1.Pod](s, store.OnNode(a.cfg.Node.Name)) {
-		a.know(p.UID, s.Key(p))
+		if _, mirror := static.Mirrored(p); mirror {
+			a.mirrored(s, p)
+		} else {
+			a.know(p.UID, s.Key(p))
+		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -67,16 +72,24 @@ func (a *Agent) resync() store.Revision {
 func (a *Agent) Followed(d store.Delta) {
 	for _, c := range d.Changes {
 		if old, ok := c.Old.(*corev1.Pod); ok {
-			a.wakeKnown(old.UID)
+			a.wakeKnown(local(old))
+			if _, mirror := static.Mirrored(old); mirror && c.New == nil {
+				a.unmirrored(old)
+			}
 		}
 		switch o := c.New.(type) {
 		case *corev1.Pod:
-			if o.Spec.NodeName == a.cfg.Node.Name && stored(a.cfg.Reader.Snapshot(), o) {
+			if o.Spec.NodeName != a.cfg.Node.Name {
+				continue
+			}
+			if _, mirror := static.Mirrored(o); mirror {
+				a.mirrored(a.cfg.Reader.Snapshot(), o)
+			} else if stored(a.cfg.Reader.Snapshot(), o) {
 				a.know(o.UID, a.cfg.Reader.Snapshot().Key(o))
 				a.Wake(o.UID)
 			}
 		case *corev1.Node:
-			if o.Name == a.cfg.Node.Name && !wellKnown(a.cfg.Reader.Snapshot(), o.Name) {
+			if o.Name == a.cfg.Node.Name && !a.known(a.cfg.Reader.Snapshot()) {
 				a.heart.Wake(struct{}{})
 			}
 		case *corev1.ConfigMap, *corev1.Secret:

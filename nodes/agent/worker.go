@@ -28,6 +28,7 @@ type worker struct {
 	pulls   map[string]context.CancelFunc  // end the pulls that go on, by container
 	hooks   map[pod.HookKey]context.CancelFunc
 	orphan  *corev1.Pod // what stands for a pod that is gone
+	own     bool        // it is of this node's own
 
 	mail   []func(*worker)   // what jobs found, for the next turn; under Agent.mu
 	status *corev1.PodStatus // the last one; under Agent.mu
@@ -63,17 +64,18 @@ func (a *Agent) turn(ctx context.Context, uid types.UID) (time.Duration, error) 
 			return 0, nil
 		}
 		a.refer(w, want, s)
+		a.hush(w)
 		next := pod.Decide(want, w.seen, a.cfg.Now())
 		if next.Gone {
 			a.forget(w) // before it is reported: what happens to the pod after that begins anew
 		}
-		a.note(w, want, key, next)
+		a.note(w, want, key, next, s)
 		if next.Gone {
 			return 0, nil
 		}
 		hold.sync(next.Steps)
 		if len(next.Steps) == 0 {
-			return next.After, nil
+			return a.patient(w, want, s, next.After), nil
 		}
 		if done := a.act(ctx, hold, w, want, s, next.Steps); !done {
 			return next.After, nil // a free slot wakes it
@@ -140,6 +142,10 @@ func (a *Agent) look(ctx context.Context, w *worker) error {
 // want is what is wanted of a pod: what the store says, or its end if it is not in the store. nil: nothing is known yet,
 // or nothing is left.
 func (a *Agent) want(s *store.Snapshot, w *worker, key store.Key) *corev1.Pod {
+	if p, ok := a.staticPod(s, w.uid); ok {
+		w.own, w.orphan = true, nil
+		return p
+	}
 	if p, ok := store.Get[*corev1.Pod](s, key.Namespace, key.Name); ok && p.UID == w.uid {
 		w.orphan = nil
 		return p
@@ -175,7 +181,7 @@ func (a *Agent) refer(w *worker, want *corev1.Pod, s *store.Snapshot) {
 }
 
 // note passes on what was decided: the status, events, and what is to be probed.
-func (a *Agent) note(w *worker, want *corev1.Pod, key store.Key, next pod.Next) {
+func (a *Agent) note(w *worker, want *corev1.Pod, key store.Key, next pod.Next, s *store.Snapshot) {
 	if want.DeletionTimestamp != nil {
 		for container, end := range w.pulls {
 			end()
@@ -190,7 +196,11 @@ func (a *Agent) note(w *worker, want *corev1.Pod, key store.Key, next pod.Next) 
 	a.mu.Lock()
 	w.status = &next.Status
 	a.mu.Unlock()
-	a.report.pod(want, PodReport{Key: key, UID: w.uid, Status: next.Status, Gone: next.Gone})
+	if w.own {
+		a.reflect(s, want, next.Status, next.Gone)
+	} else {
+		a.report.pod(want, PodReport{Key: key, UID: w.uid, Status: next.Status, Gone: next.Gone})
+	}
 	for _, e := range next.Events {
 		a.podEvent(want, e)
 	}
@@ -204,6 +214,7 @@ func (a *Agent) forget(w *worker) {
 	defer a.mu.Unlock()
 	a.users.remove(w.uid, w.refs)
 	delete(a.workers, w.uid)
+	a.release(w.uid)
 }
 
 // address is the pod's, as far as it is known.

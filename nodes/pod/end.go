@@ -34,7 +34,7 @@ func (v *view) takeDown() {
 			v.check(c)
 		}
 	}
-	grace := graceOf(v.want)
+	grace := v.grace()
 	if grace > 0 && !v.withdrawn() {
 		return
 	}

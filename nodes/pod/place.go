@@ -12,6 +12,7 @@ type Place struct {
 	Host        netip.Addr          // its address
 	Capacity    corev1.ResourceList // what it has
 	Allocatable corev1.ResourceList // what pods may have of it
+	Pids        int64               // processes and threads that one pod may have; 0: any number
 	DNS         []netip.Addr        // the cluster's name servers, as pods reach them
 	Domain      string              // the cluster's domain: cluster.local
 	Resolv      string              // the machine's own resolv.conf

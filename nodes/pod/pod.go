@@ -42,6 +42,7 @@ type Seen struct {
 	Messages map[runtime.ID]string // the last words of containers that ended
 	Withdraw Withdrawal            // of the address from all services
 	Failed   map[Move]Failure      // moves that failed, until they succeed
+	Eviction *Eviction             // this machine ends the pod; nil: it does not
 	Status   *corev1.PodStatus     // that of the last decision; nil: the stored one counts
 }
 
@@ -161,6 +162,8 @@ func Decide(want *corev1.Pod, seen Seen, now time.Time) Next {
 		v.end()
 	case finished(v.next.Status.Phase):
 		v.finish()
+	case v.eviction != nil:
+		v.windUp()
 	case len(v.unsupported) > 0:
 	case v.over():
 		v.windUp()
@@ -179,6 +182,7 @@ type view struct {
 	seen        Seen
 	now         time.Time
 	prev        *corev1.PodStatus // the newest status, written yet or not
+	eviction    *Eviction         // nil: none
 	init, main  []container
 	extra       []container // ephemeral ones
 	unsupported []string
@@ -190,6 +194,7 @@ func newView(want *corev1.Pod, seen Seen, now time.Time) *view {
 	if seen.Status != nil {
 		v.prev = seen.Status
 	}
+	v.eviction = v.evicted()
 	runs := map[string][]runtime.Container{}
 	if seen.Sandbox != nil && seen.Sandbox.Ready {
 		for _, c := range seen.Sandbox.Containers {

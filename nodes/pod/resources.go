@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	helper "k8s.io/component-helpers/resource"
+	"k8s.io/kubectl/pkg/util/qos"
 
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
@@ -97,3 +98,6 @@ func ceil(a, b int64) int64 {
 	}
 	return (a + b - 1) / b
 }
+
+// QoS is how much of what a pod uses it is promised: where its cgroup stands.
+func QoS(p *corev1.Pod) corev1.PodQOSClass { return qos.GetPodQOS(p) }

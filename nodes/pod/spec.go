@@ -15,12 +15,14 @@ import (
 
 // SandboxSpec is what the runtime is to make for p.
 func SandboxSpec(p *corev1.Pod, place Place) runtime.SandboxSpec {
+	resources := podLimits(p)
+	resources.Pids = place.Pids
 	return runtime.SandboxSpec{
 		Pod: p.UID, Namespace: p.Namespace, Name: p.Name,
 		Hostname:    Hostname(p, place.Node),
 		HostNetwork: p.Spec.HostNetwork,
 		QoS:         string(qos.GetPodQOS(p)),
-		Resources:   podLimits(p),
+		Resources:   resources,
 		Labels:      sandboxLabels(p),
 	}
 }

@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -24,8 +23,12 @@ var (
 // silence is how long a node may not renew its lease before nobody knows how it is: Kubernetes' default.
 const silence = 40 * time.Second
 
-// Nodes notices nodes that fell silent, and keeps new pods off those that are not ready.
-type Nodes struct{}
+// Nodes notices nodes that fell silent, and taints those that are not well: against new pods and, where nothing is known
+// of a node or it is not ready, against those that are there.
+type Nodes struct {
+	// Began is when this control plane did: a node cannot have renewed its lease while nobody was there to take it.
+	Began time.Time
+}
 
 func (Nodes) Name() string { return "node-controller" }
 
@@ -45,36 +48,36 @@ func (Nodes) Watches() []control.Watch {
 
 func ready(s *store.Snapshot, name string) bool {
 	n, ok := store.Get[*corev1.Node](s, "", name)
-	return ok && condition(n).Status == corev1.ConditionTrue
+	return ok && conditionOf(n, corev1.NodeReady) == corev1.ConditionTrue
 }
 
-func condition(n *corev1.Node) corev1.NodeCondition {
+// conditionOf is the status of one of n's conditions; unknown if nobody has said.
+func conditionOf(n *corev1.Node, t corev1.NodeConditionType) corev1.ConditionStatus {
 	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c
+		if c.Type == t {
+			return c.Status
 		}
 	}
-	return corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}
+	return corev1.ConditionUnknown
 }
 
 // Plan judges one node.
-func (Nodes) Plan(w control.World, key store.Key) (control.Plan, error) {
+func (c Nodes) Plan(w control.World, key store.Key) (control.Plan, error) {
 	var p control.Plan
 	n, ok := store.Get[*corev1.Node](w.Snapshot, "", key.Name)
 	if !ok || n.DeletionTimestamp != nil {
 		return p, nil
 	}
 	next := n.DeepCopy()
-	left := lastSign(w.Snapshot, n).Add(silence).Sub(w.Now)
+	left := c.lastSign(w.Snapshot, n).Add(silence).Sub(w.Now)
 	if left > 0 {
 		p.Again(left)
 	} else {
 		unknown(next, metav1.NewTime(w.Now))
 	}
-	taint(next, corev1.TaintNodeNotReady, condition(next).Status == corev1.ConditionFalse, w.Now)
-	taint(next, corev1.TaintNodeUnreachable, condition(next).Status == corev1.ConditionUnknown, w.Now)
+	next.Spec.Taints = taints(next, metav1.NewTime(w.Now.Truncate(time.Second)))
 	if !equality.Semantic.DeepEqual(n, next) {
-		p.Update(next, "its readiness changed")
+		p.Update(next, "its conditions changed")
 		if left <= 0 && ready(w.Snapshot, n.Name) {
 			p.Warn(n, "NodeNotReady", "Node %s has not been heard of for %s", n.Name, silence)
 		}
@@ -82,13 +85,17 @@ func (Nodes) Plan(w control.World, key store.Key) (control.Plan, error) {
 	return p, nil
 }
 
-// lastSign is when the node last renewed its lease, or came to be.
-func lastSign(s *store.Snapshot, n *corev1.Node) time.Time {
-	l, ok := store.Get[*coordinationv1.Lease](s, corev1.NamespaceNodeLease, n.Name)
-	if ok && l.Spec.RenewTime != nil && l.Spec.RenewTime.After(n.CreationTimestamp.Time) {
-		return l.Spec.RenewTime.Time
+// lastSign is when the node last renewed its lease, or came to be, or could be heard at all.
+func (c Nodes) lastSign(s *store.Snapshot, n *corev1.Node) time.Time {
+	last := n.CreationTimestamp.Time
+	if c.Began.After(last) {
+		last = c.Began
 	}
-	return n.CreationTimestamp.Time
+	l, ok := store.Get[*coordinationv1.Lease](s, corev1.NamespaceNodeLease, n.Name)
+	if ok && l.Spec.RenewTime != nil && l.Spec.RenewTime.After(last) {
+		last = l.Spec.RenewTime.Time
+	}
+	return last
 }
 
 // unknown marks all of a node's conditions as not known.
@@ -99,18 +106,5 @@ func unknown(n *corev1.Node, now metav1.Time) {
 			continue
 		}
 		c.Status, c.Reason, c.Message, c.LastTransitionTime = corev1.ConditionUnknown, "NodeStatusUnknown", "The node stopped renewing its lease.", now
-	}
-}
-
-// taint adds or removes a taint against new pods.
-func taint(n *corev1.Node, key string, want bool, now time.Time) {
-	is := func(t corev1.Taint) bool { return t.Key == key && t.Effect == corev1.TaintEffectNoSchedule }
-	have := slices.ContainsFunc(n.Spec.Taints, is)
-	switch {
-	case want && !have:
-		at := metav1.NewTime(now)
-		n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Effect: corev1.TaintEffectNoSchedule, TimeAdded: &at})
-	case !want && have:
-		n.Spec.Taints = slices.DeleteFunc(n.Spec.Taints, is)
 	}
 }

@@ -1,6 +1,7 @@
 package scheme
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,9 +27,8 @@ func createPod(p *corev1.Pod, now time.Time) {
 		s.ServiceAccountName = "default"
 		s.DeprecatedServiceAccount = "default"
 	}
-	if s.Priority == nil && s.PriorityClassName == "" {
-		none := int32(0)
-		s.Priority = &none
+	if value, ok := Priority(s.PriorityClassName); ok && s.Priority == nil {
+		s.Priority = &value
 	}
 	if s.PreemptionPolicy == nil {
 		lower := corev1.PreemptLowerPriority
@@ -42,6 +42,23 @@ func createPod(p *corev1.Pod, now time.Time) {
 			})
 		}
 	}
+	bear := corev1.Toleration{Key: corev1.TaintNodeMemoryPressure, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}
+	if p.Status.QOSClass != corev1.PodQOSBestEffort && !slices.ContainsFunc(s.Tolerations, func(t corev1.Toleration) bool { return bears(t, bear) }) {
+		s.Tolerations = append(s.Tolerations, bear) // it is promised memory
+	}
+}
+
+// Priority is that of the pods of a class; false if there is no such class. There are those that every cluster has.
+func Priority(class string) (int32, bool) {
+	switch class {
+	case "":
+		return 0, true
+	case "system-cluster-critical":
+		return 2_000_000_000, true
+	case "system-node-critical":
+		return 2_000_001_000, true
+	}
+	return 0, false
 }
 
 // requestForPod lets a pod that has limits as a whole ask for what its containers ask for together or, where none of them
@@ -73,6 +90,11 @@ func tolerates(all []corev1.Toleration, taint string) bool {
 		}
 	}
 	return false
+}
+
+// bears tells whether a pod that has toleration t needs no other.
+func bears(t, other corev1.Toleration) bool {
+	return t.MatchToleration(&other) || t.Key == "" && t.Operator == corev1.TolerationOpExists && (t.Effect == "" || t.Effect == other.Effect)
 }
 
 // changePodStatus keeps what a node, which writes the status, must not change.

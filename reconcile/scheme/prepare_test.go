@@ -43,6 +43,7 @@ spec:
   tolerations:
   - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 300}
   - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 300}
+  - {key: node.kubernetes.io/memory-pressure, operator: Exists, effect: NoSchedule}
 status:
   phase: Pending
   qosClass: Guaranteed
@@ -57,6 +58,8 @@ kind: Pod
 metadata: {name: web, generation: 1, creationTimestamp: "2026-01-01T12:00:00Z", uid: uid}
 spec: {serviceAccountName: sa, priority: 5, preemptionPolicy: Never, tolerations: [{operator: Exists}], resources: {limits: {cpu: 2}, requests: {cpu: 2}}, containers: [{name: a, image: "a:1"}]}
 status: {phase: Pending, qosClass: Burstable}`},
+		{"a pod of a class that every cluster has gets its priority", `{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {serviceAccountName: sa, priorityClassName: system-node-critical, preemptionPolicy: Never, tolerations: [{operator: Exists}]}}`,
+			`{apiVersion: v1, kind: Pod, metadata: {name: p, generation: 1, creationTimestamp: "2026-01-01T12:00:00Z", uid: uid}, spec: {serviceAccountName: sa, priorityClassName: system-node-critical, priority: 2000001000, preemptionPolicy: Never, tolerations: [{operator: Exists}]}, status: {phase: Pending, qosClass: BestEffort}}`},
 		{"a namespace waits for its contents when it is deleted", `{apiVersion: v1, kind: Namespace, metadata: {name: hello}, status: {phase: Terminating}}`,
 			`{apiVersion: v1, kind: Namespace, metadata: {name: hello, creationTimestamp: "2026-01-01T12:00:00Z", uid: uid}, spec: {finalizers: [kubernetes]}, status: {phase: Active}}`},
 		{"a node brings its status", `{apiVersion: v1, kind: Node, metadata: {name: n}, status: {capacity: {cpu: 4}}}`,

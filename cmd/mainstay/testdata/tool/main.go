@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -67,6 +69,31 @@ func main() {
 			os.Exit(2)
 		}
 		load(args[0], pace)
+	case "hold": // uses so many MiB of memory, then waits
+		mib, _ := strconv.Atoi(args[0])
+		held := make([]byte, mib<<20)
+		for i := range held {
+			held[i] = byte(i) | 1
+		}
+		fmt.Println("holding", len(held)>>20, "MiB")
+		wait()
+		fmt.Println(held[0])
+	case "multiply": // starts processes until it can start no more, and says how many there are
+		multiply()
+		wait()
+	case "flood": // writes so many MiB to each of its streams, without a line break and with bytes that are no text, then waits
+		mib, _ := strconv.Atoi(args[0])
+		junk := bytes.Repeat([]byte{0, 0xff, 0x1b, '"', '\\', 'x', 0xc3}, 1<<17)
+		for written := 0; written < mib<<20; written += len(junk) {
+			os.Stdout.Write(junk)
+			os.Stderr.Write(junk)
+		}
+		fmt.Println("\nflooded")
+		wait()
+	case "lastwords": // leaves so many MiB of bytes that are no text as its last words, and fails
+		mib, _ := strconv.Atoi(args[0])
+		fmt.Println(os.WriteFile("/dev/termination-log", bytes.Repeat([]byte("\xff\x00\xc3\x1b\""), mib<<20/5), 0o644))
+		os.Exit(1)
 	case "env": // prints its environment and files, then waits
 		for _, e := range os.Environ() {
 			fmt.Println(e)
@@ -79,6 +106,17 @@ func main() {
 	default:
 		fmt.Fprintln(os.Stderr, "unknown verb", verb)
 		os.Exit(2)
+	}
+}
+
+// multiply starts copies of itself that wait.
+func multiply() {
+	for n := 0; ; n++ {
+		c := exec.Command("/proc/self/exe", "wait")
+		if err := c.Start(); err != nil {
+			fmt.Println(n, "processes, then", err)
+			return
+		}
 	}
 }
 
