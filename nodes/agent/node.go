@@ -60,13 +60,17 @@ func (n *Node) place() (pod.Place, error) {
 	if err != nil && !os.IsNotExist(err) {
 		return pod.Place{}, err
 	}
+	hosts, err := os.ReadFile("/etc/hosts")
+	if err != nil && !os.IsNotExist(err) {
+		return pod.Place{}, err
+	}
 	domain := n.Domain
 	if domain == "" {
 		domain = "cluster.local"
 	}
 	return pod.Place{
 		Node: n.Name, Host: n.Address, Capacity: capacity, Allocatable: n.allocatable(capacity),
-		DNS: n.DNS, Domain: domain, Resolv: string(resolv),
+		DNS: n.DNS, Domain: domain, Resolv: string(resolv), Hosts: string(hosts),
 	}, nil
 }
 

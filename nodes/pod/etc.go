@@ -56,14 +56,19 @@ func domainName(p *corev1.Pod, place Place) string {
 	return strings.Join([]string{Hostname(p, place.Node), p.Spec.Subdomain, p.Namespace, "svc", place.Domain}, ".")
 }
 
-// Hosts is the pod's /etc/hosts.
+// Hosts is the pod's /etc/hosts: on the host's network what the machine has, and the pod's own aliases.
 func Hosts(p *corev1.Pod, place Place, address netip.Addr) string {
 	var b strings.Builder
-	b.WriteString("# Written by Mainstay.\n" +
-		"127.0.0.1\tlocalhost\n" +
-		"::1\tlocalhost ip6-localhost ip6-loopback\n" +
-		"fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
-	if address.IsValid() {
+	b.WriteString("# Written by Mainstay.\n")
+	own := !p.Spec.HostNetwork || place.Hosts == ""
+	if own {
+		b.WriteString("127.0.0.1\tlocalhost\n" +
+			"::1\tlocalhost ip6-localhost ip6-loopback\n" +
+			"fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
+	} else {
+		fmt.Fprintln(&b, strings.TrimRight(place.Hosts, "\n"))
+	}
+	if own && address.IsValid() {
 		names := []string{Hostname(p, place.Node)}
 		if full := domainName(p, place); full != "" {
 			names = []string{full, names[0]}
