@@ -343,7 +343,10 @@ func TestAPodIsGivenTimeToEnd(t *testing.T) {
 func TestContainersAreAddedToAPodThatRuns(t *testing.T) {
 	c := serve(t)
 	pods := c.client(t).CoreV1().Pods("default")
-	c.running(t, "default", "web", "web")
+	web := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "x"}}}}
+	if _, err := pods.Create(t.Context(), web, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	for _, row := range []struct{ name, added, refused string }{
 		{"one that looks for a fault", `{"name": "look", "image": "x", "targetContainerName": "CONTAINER"}`, ""},
 		{"one of the same name changes the first", `{"name": "look", "image": "y", "targetContainerName": "CONTAINER"}`, `existing ephemeral containers "look" may not be changed`},
