@@ -143,7 +143,11 @@ func (w *worker) id(step pod.Step) runtime.ID {
 }
 
 func (a *Agent) makeSandbox(ctx context.Context, w *worker, want *corev1.Pod) error {
-	box, err := a.cfg.Runtime.MakeSandbox(ctx, pod.SandboxSpec(want, a.place))
+	spec, err := pod.SandboxSpec(want, a.place)
+	if err != nil {
+		return err
+	}
+	box, err := a.cfg.Runtime.MakeSandbox(ctx, spec)
 	if err != nil {
 		return err
 	}
@@ -172,6 +176,12 @@ func (a *Agent) makeVolumes(w *worker, want *corev1.Pod, s *store.Snapshot) erro
 	if err := a.cfg.Volumes.Make(want, a.world(w, s)); err != nil {
 		return err
 	}
+	if w.made == "" { // once is enough
+		_, notes := pod.Resolv(want, a.place)
+		for _, note := range notes {
+			a.podEvent(want, warning("DNSConfigForming", "", note))
+		}
+	}
 	w.seen.Volumes, w.seen.Stale = pod.Here, false
 	w.made = volume.Version(want, s)
 	return nil
@@ -187,6 +197,7 @@ func (a *Agent) create(ctx context.Context, w *worker, want *corev1.Pod, s *stor
 	}
 	spec, err := pod.ContainerSpec(want, pod.Making{
 		Step: step, Image: w.seen.Images[step.Container], Place: a.place, Address: w.seen.Address, Mounts: mounts,
+		Tell: func(e pod.Event) { a.podEvent(want, e) },
 	}, s)
 	if err != nil {
 		return err
@@ -317,6 +328,8 @@ func (w *worker) fail(step pod.Step, now time.Time, reason, message string) {
 func why(step pod.Step, err error) (reason, event string) {
 	_, config := errors.AsType[*runtime.ConfigError](err)
 	switch {
+	case config && step.Op == pod.MakeSandbox:
+		return "FailedCreatePodSandBox", "FailedCreatePodSandBox"
 	case config:
 		return "CreateContainerConfigError", "Failed"
 	case step.Op == pod.Create:

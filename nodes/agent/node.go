@@ -63,13 +63,17 @@ func (n *Node) place(thresholds []pressure.Threshold) (pod.Place, error) {
 	if err != nil && !os.IsNotExist(err) {
 		return pod.Place{}, err
 	}
+	hosts, err := os.ReadFile("/etc/hosts")
+	if err != nil && !os.IsNotExist(err) {
+		return pod.Place{}, err
+	}
 	domain := n.Domain
 	if domain == "" {
 		domain = "cluster.local"
 	}
 	return pod.Place{
 		Node: n.Name, Host: n.Address, Capacity: capacity, Allocatable: less(n.forPods(capacity), pressure.Kept(thresholds, capacity)),
-		Pids: n.PodPids, DNS: n.DNS, Domain: domain, Resolv: string(resolv),
+		Pids: n.PodPids, DNS: n.DNS, Domain: domain, Resolv: string(resolv), Hosts: string(hosts),
 	}, nil
 }
 

@@ -109,12 +109,20 @@ func (a *Agent) endOfLog(id runtime.ID) string {
 		return ""
 	}
 	defer r.Close()
-	var text strings.Builder
-	if _, err := r.WriteTo(&text); err != nil {
+	var end tail
+	if _, err := r.WriteTo(&end); err != nil {
 		return ""
 	}
-	all := text.String()
-	return strings.ToValidUTF8(all[max(len(all)-lastBytes, 0):], "?")
+	return strings.ToValidUTF8(string(end), "?")
+}
+
+// tail keeps the end of what is written to it: lines may be of any length.
+type tail []byte
+
+func (t *tail) Write(p []byte) (int, error) {
+	*t = append(*t, p[max(len(p)-lastBytes, 0):]...)
+	*t = append((*t)[:0], (*t)[max(len(*t)-lastBytes, 0):]...)
+	return len(p), nil
 }
 
 // clearLogs removes what runs before the last one have left: a pod that fails again and again must not fill the disk.

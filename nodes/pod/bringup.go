@@ -28,7 +28,7 @@ func (v *view) bringUp() {
 		if c.running() || !held || c.role == ephemeral {
 			v.run(c)
 		}
-		held = held || c.running() && !v.hooked(c)
+		held = held || v.holds(c)
 	}
 	v.clear()
 }

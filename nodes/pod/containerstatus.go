@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
 
@@ -48,6 +50,13 @@ func (v *view) containerStatus(c *container) corev1.ContainerStatus {
 	} else if c.prev != nil {
 		s.ContainerID, s.Image, s.ImageID = c.prev.ContainerID, c.prev.Image, c.prev.ImageID
 	}
+	if c.last() != nil || c.begun() {
+		s.VolumeMounts, s.StopSignal = mountStatuses(c.spec), stopSignalStatus(c)
+	}
+	if c.role != ephemeral && c.running() {
+		s.AllocatedResources = c.spec.Resources.Requests
+		s.Resources = &corev1.ResourceRequirements{Requests: c.spec.Resources.Requests, Limits: c.spec.Resources.Limits}
+	}
 	s.State = v.state(c)
 	if s.State.Terminated == nil && c.ended(nil) != nil {
 		s.LastTerminationState.Terminated = c.ended(v.seen.Messages)
@@ -55,6 +64,38 @@ func (v *view) containerStatus(c *container) corev1.ContainerStatus {
 		s.LastTerminationState.Terminated = v.endBefore(c)
 	}
 	return s
+}
+
+// mountStatuses are the volumes that a container mounts.
+func mountStatuses(c *corev1.Container) []corev1.VolumeMountStatus {
+	var all []corev1.VolumeMountStatus
+	for _, m := range c.VolumeMounts {
+		s := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.ReadOnly {
+			how := corev1.RecursiveReadOnlyDisabled
+			s.RecursiveReadOnly = &how
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// stopSignalStatus is the signal that a container names, or that its image does.
+func stopSignalStatus(c *container) *corev1.Signal {
+	if l := c.spec.Lifecycle; l != nil && l.StopSignal != nil {
+		return l.StopSignal
+	}
+	if c.last() == nil || c.last().StopSignal == 0 {
+		if c.prev != nil {
+			return c.prev.StopSignal
+		}
+		return nil
+	}
+	name := corev1.Signal(unix.SignalName(c.last().StopSignal))
+	if name == "" {
+		return nil
+	}
+	return &name
 }
 
 // state is what the container does now.

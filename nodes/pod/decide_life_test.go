@@ -74,6 +74,8 @@ func TestDecideLeadsThroughAPodsLife(t *testing.T) {
 	}{
 		{"when a container has started its hook is run, and the next one waits for that", parse(t, greets),
 			all(up(a("a", 0, runtime.Running)), image("b", 0)), "hook a#0 PostStart"},
+		{"also for its start", parse(t, greets), all(up(), image("b", 0), func(s *Seen) { s.Images["a"] = Image{Pulling: true} }), ""},
+		{"but not if it cannot be started", parse(t, greets), all(up(), image("b", 0), fails(Pull, "a", errPull, 1)), "create b#0, start b#0, after 10s"},
 		{"it goes on waiting", parse(t, greets), all(up(a("a", 0, runtime.Running)), image("b", 0), hooks("a", PostStart, Hook{})), ""},
 		{"until the hook is done", parse(t, greets), all(up(a("a", 0, runtime.Running)), image("b", 0), hooks("a", PostStart, Hook{Done: true})),
 			"create b#0, start b#0"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -18,6 +19,7 @@ import (
 type variables struct {
 	names  []string
 	values map[string]string
+	notes  []string // on what was left out
 }
 
 func (v *variables) set(name, value string) {
@@ -44,7 +46,11 @@ func (v *variables) list() []string {
 // names, then env. Errors are *runtime.ConfigError.
 func environment(p *corev1.Pod, c *corev1.Container, s *store.Snapshot, place Place, address netip.Addr) (*variables, error) {
 	v := &variables{values: map[string]string{}}
-	v.set("HOSTNAME", Hostname(p, place.Node))
+	name, err := SandboxHostname(p, place)
+	if err != nil {
+		return nil, err
+	}
+	v.set("HOSTNAME", name)
 	for name, value := range serviceVariables(p, s) {
 		v.set(name, value)
 	}
@@ -72,8 +78,10 @@ func environment(p *corev1.Pod, c *corev1.Container, s *store.Snapshot, place Pl
 
 func (v *variables) from(ns string, f *corev1.EnvFromSource, s *store.Snapshot) error {
 	var data map[string]string
+	var from string
 	switch {
 	case f.ConfigMapRef != nil:
+		from = "configMap " + ns + "/" + f.ConfigMapRef.Name
 		m, ok := store.Get[*corev1.ConfigMap](s, ns, f.ConfigMapRef.Name)
 		if !ok && !yes(f.ConfigMapRef.Optional) {
 			return &runtime.ConfigError{Reason: fmt.Sprintf("configmap %q not found", f.ConfigMapRef.Name)}
@@ -81,6 +89,7 @@ func (v *variables) from(ns string, f *corev1.EnvFromSource, s *store.Snapshot) 
 			data = m.Data
 		}
 	case f.SecretRef != nil:
+		from = "secret " + ns + "/" + f.SecretRef.Name
 		m, ok := store.Get[*corev1.Secret](s, ns, f.SecretRef.Name)
 		if !ok && !yes(f.SecretRef.Optional) {
 			return &runtime.ConfigError{Reason: fmt.Sprintf("secret %q not found", f.SecretRef.Name)}
@@ -91,10 +100,17 @@ func (v *variables) from(ns string, f *corev1.EnvFromSource, s *store.Snapshot) 
 			}
 		}
 	}
+	var skipped []string
 	for _, k := range slices.Sorted(maps.Keys(data)) {
-		if name := f.Prefix + k; !strings.ContainsAny(name, "=\x00") {
+		if name := f.Prefix + k; len(validation.IsRelaxedEnvVarName(name)) == 0 {
 			v.set(name, data[k])
+		} else {
+			skipped = append(skipped, k)
 		}
+	}
+	if len(skipped) > 0 {
+		v.notes = append(v.notes, fmt.Sprintf("Keys [%s] from the EnvFrom %s were skipped since they are considered invalid environment variable names.",
+			strings.Join(skipped, ", "), from))
 	}
 	return nil
 }

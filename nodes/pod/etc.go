@@ -7,11 +7,30 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
 
-const maxHostname = 63
+const (
+	maxHostname = 63
+	maxKernel   = 64 // that the kernel takes for a host name
+)
 
-// Hostname is the name that the pod's containers see.
+// SandboxHostname is the name that the pod's containers see: its host name or, if the pod asks for that and has one, its full
+// name in DNS. An error is *runtime.ConfigError: the kernel takes no name as long as that.
+func SandboxHostname(p *corev1.Pod, place Place) (string, error) {
+	full := domainName(p, place)
+	switch {
+	case !yes(p.Spec.SetHostnameAsFQDN) || full == "":
+		return Hostname(p, place.Node), nil
+	case len(full) > maxKernel:
+		return "", &runtime.ConfigError{Reason: fmt.Sprintf(
+			"Failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)", full, maxKernel, len(full))}
+	}
+	return full, nil
+}
+
+// Hostname is the pod's host name: the first part of its name in DNS.
 func Hostname(p *corev1.Pod, node string) string {
 	switch {
 	case p.Spec.HostnameOverride != nil && *p.Spec.HostnameOverride != "":
@@ -37,14 +56,19 @@ func domainName(p *corev1.Pod, place Place) string {
 	return strings.Join([]string{Hostname(p, place.Node), p.Spec.Subdomain, p.Namespace, "svc", place.Domain}, ".")
 }
 
-// Hosts is the pod's /etc/hosts.
+// Hosts is the pod's /etc/hosts: on the host's network what the machine has, and the pod's own aliases.
 func Hosts(p *corev1.Pod, place Place, address netip.Addr) string {
 	var b strings.Builder
-	b.WriteString("# Written by Mainstay.\n" +
-		"127.0.0.1\tlocalhost\n" +
-		"::1\tlocalhost ip6-localhost ip6-loopback\n" +
-		"fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
-	if address.IsValid() {
+	b.WriteString("# Written by Mainstay.\n")
+	own := !p.Spec.HostNetwork || place.Hosts == ""
+	if own {
+		b.WriteString("127.0.0.1\tlocalhost\n" +
+			"::1\tlocalhost ip6-localhost ip6-loopback\n" +
+			"fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
+	} else {
+		fmt.Fprintln(&b, strings.TrimRight(place.Hosts, "\n"))
+	}
+	if own && address.IsValid() {
 		names := []string{Hostname(p, place.Node)}
 		if full := domainName(p, place); full != "" {
 			names = []string{full, names[0]}
@@ -58,8 +82,9 @@ func Hosts(p *corev1.Pod, place Place, address netip.Addr) string {
 }
 
 const (
-	maxServers = 3 // that a resolver looks at
-	maxSearch  = 32
+	maxServers     = 3 // that a resolver looks at
+	maxSearch      = 32
+	maxSearchChars = 2048
 )
 
 // resolv is what a resolv.conf says.
@@ -68,8 +93,8 @@ type resolv struct {
 }
 
 // Resolv is the pod's /etc/resolv.conf: the cluster's name servers and search path, or the machine's, or none, as the
-// pod's policy says; then what its dnsConfig adds.
-func Resolv(p *corev1.Pod, place Place) string {
+// pod's policy says; then what its dnsConfig adds. What is more than resolvers look at is left out, and notes say so.
+func Resolv(p *corev1.Pod, place Place) (text string, notes []string) {
 	var r resolv
 	switch policy := p.Spec.DNSPolicy; {
 	case policy == corev1.DNSNone:
@@ -91,7 +116,26 @@ func Resolv(p *corev1.Pod, place Place) string {
 			r.setOption(o)
 		}
 	}
-	return r.String()
+	return r.within(&notes).String(), notes
+}
+
+// within is r as far as resolvers look at it. It notes what is left out.
+func (r resolv) within(notes *[]string) resolv {
+	r.servers, r.search = unique(r.servers), unique(r.search)
+	if len(r.servers) > maxServers {
+		r.servers = r.servers[:maxServers]
+		*notes = append(*notes, "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "+strings.Join(r.servers, " "))
+	}
+	n, chars := 0, -1
+	for n < min(len(r.search), maxSearch) && chars+1+len(r.search[n]) <= maxSearchChars {
+		chars += 1 + len(r.search[n])
+		n++
+	}
+	if n < len(r.search) {
+		r.search = r.search[:n]
+		*notes = append(*notes, "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: "+strings.Join(r.search, " "))
+	}
+	return r
 }
 
 func parseResolv(text string) resolv {
@@ -128,12 +172,11 @@ func (r *resolv) setOption(o corev1.PodDNSConfigOption) {
 
 func (r resolv) String() string {
 	var b strings.Builder
-	servers := unique(r.servers)
-	for _, s := range servers[:min(len(servers), maxServers)] {
+	for _, s := range r.servers {
 		fmt.Fprintf(&b, "nameserver %s\n", s)
 	}
-	if search := unique(r.search); len(search) > 0 {
-		fmt.Fprintf(&b, "search %s\n", strings.Join(search[:min(len(search), maxSearch)], " "))
+	if len(r.search) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(r.search, " "))
 	}
 	if len(r.options) > 0 {
 		fmt.Fprintf(&b, "options %s\n", strings.Join(r.options, " "))

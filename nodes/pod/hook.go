@@ -96,6 +96,17 @@ func (v *view) postStart(c *container) {
 	}
 }
 
+// holds tells whether the containers after c wait for its postStart hook: not if it cannot be started.
+func (v *view) holds(c *container) bool {
+	switch {
+	case handler(c.spec, PostStart) == nil:
+		return false
+	case c.running():
+		return !v.hooked(c)
+	}
+	return v.toStart(c) && v.failing(c) == nil
+}
+
 // preStop has a container's hook run when its end begins, and tells whether it is done.
 func (v *view) preStop(c *container, grace time.Duration, why string) bool {
 	if handler(c.spec, PreStop) == nil {

@@ -16,4 +16,5 @@ type Place struct {
 	DNS         []netip.Addr        // the cluster's name servers, as pods reach them
 	Domain      string              // the cluster's domain: cluster.local
 	Resolv      string              // the machine's own resolv.conf
+	Hosts       string              // the machine's own hosts file; empty: it has none
 }

@@ -13,18 +13,19 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
-// SandboxSpec is what the runtime is to make for p.
-func SandboxSpec(p *corev1.Pod, place Place) runtime.SandboxSpec {
+// SandboxSpec is what the runtime is to make for p. Errors are *runtime.ConfigError.
+func SandboxSpec(p *corev1.Pod, place Place) (runtime.SandboxSpec, error) {
+	name, err := SandboxHostname(p, place)
 	resources := podLimits(p)
 	resources.Pids = place.Pids
 	return runtime.SandboxSpec{
 		Pod: p.UID, Namespace: p.Namespace, Name: p.Name,
-		Hostname:    Hostname(p, place.Node),
+		Hostname:    name,
 		HostNetwork: p.Spec.HostNetwork,
 		QoS:         string(qos.GetPodQOS(p)),
 		Resources:   resources,
 		Labels:      sandboxLabels(p),
-	}
+	}, err
 }
 
 // A Making is what is known of one run of a container when it is to be made.
@@ -34,6 +35,7 @@ type Making struct {
 	Place   Place
 	Address netip.Addr // the pod's
 	Mounts  []runtime.Mount
+	Tell    func(Event) // is told of what is left out, and how come; nil: nobody is
 }
 
 // ContainerSpec is what the runtime is to make for one run of a container of p. References to ConfigMaps, Secrets and
@@ -46,6 +48,11 @@ func ContainerSpec(p *corev1.Pod, m Making, s *store.Snapshot) (runtime.Containe
 	env, err := environment(p, c, s, m.Place, m.Address)
 	if err != nil {
 		return runtime.ContainerSpec{}, err
+	}
+	if m.Tell != nil {
+		for _, note := range env.notes {
+			m.Tell(Event{corev1.EventTypeWarning, "InvalidEnvironmentVariableNames", c.Name, note})
+		}
 	}
 	security, err := security(p, c)
 	if err != nil {

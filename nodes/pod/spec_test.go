@@ -2,6 +2,7 @@ package pod
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -161,7 +162,7 @@ func TestRequestsAndLimitsBecomeThoseOfCgroups(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			box := SandboxSpec(parse(t, spec), place)
+			box, _ := SandboxSpec(parse(t, spec), place)
 			if d := cmp.Diff(row.container, c.Resources); d != "" {
 				t.Error("container:", d)
 			}
@@ -173,7 +174,7 @@ func TestRequestsAndLimitsBecomeThoseOfCgroups(t *testing.T) {
 			}
 		})
 	}
-	box := SandboxSpec(parse(t, `{containers: [{name: a, resources: {limits: {cpu: 1, memory: 1Mi}}}, {name: b, resources: {limits: {memory: 2Mi}}}]}`), place)
+	box, _ := SandboxSpec(parse(t, `{containers: [{name: a, resources: {limits: {cpu: 1, memory: 1Mi}}}, {name: b, resources: {limits: {memory: 2Mi}}}]}`), place)
 	if d := cmp.Diff(runtime.Resources{CPUShares: 2, MemoryLimit: 3 << 20}, box.Resources); d != "" {
 		t.Error("the pod is limited only in what each of its containers is:", d)
 	}
@@ -201,8 +202,72 @@ func TestFilesInEtc(t *testing.T) {
 			if d := cmp.Diff(row.hosts, own); d != "" {
 				t.Error("hosts:", d)
 			}
-			if d := cmp.Diff(row.resolv, Resolv(p, place)); d != "" {
+			if text, _ := Resolv(p, place); text != row.resolv {
+				d := cmp.Diff(row.resolv, text)
 				t.Error("resolv.conf:", d)
+			}
+		})
+	}
+}
+
+func TestTheResolverIsGivenNoMoreThanItLooksAt(t *testing.T) {
+
+	many := func(n, length int) string {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprintf("%0*d.org", length-4, i))
+		}
+		return strings.Join(names, ", ")
+	}
+	for _, row := range []struct {
+		name, config    string
+		servers, search int
+		notes           string
+	}{
+		{"as much as it looks at", `{nameservers: [1.1.1.1, 2.2.2.2], searches: [` + many(28, 10) + `]}`, 3, 32, ""},
+		{"the same server twice", `{nameservers: [1.1.1.1, 2.2.2.2, 1.1.1.1]}`, 3, 4, ""},
+		{"four servers", `{nameservers: [1.1.1.1, 2.2.2.2, 3.3.3.3]}`, 3, 4, "Nameserver limits were exceeded"},
+		{"33 domains", `{searches: [` + many(29, 10) + `]}`, 1, 32, "Search Line limits were exceeded"},
+		{"a line of more than 2048 characters", `{searches: [` + many(9, 250) + `]}`, 1, 11, "Search Line limits were exceeded"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			text, notes := Resolv(parse(t, `{dnsConfig: `+row.config+`, containers: [{name: a}]}`), place)
+			servers, search := strings.Count(text, "nameserver "), 0
+			for line := range strings.Lines(text) {
+				if list, ok := strings.CutPrefix(line, "search "); ok {
+					search = len(strings.Fields(list))
+					if len(strings.TrimSpace(list)) > 2048 {
+						t.Errorf("the line has %d characters", len(strings.TrimSpace(list)))
+					}
+				}
+			}
+			if servers != row.servers || search != row.search {
+				t.Errorf("%d servers and %d domains, want %d and %d:\n%s", servers, search, row.servers, row.search, text)
+			}
+			if got := strings.Join(notes, "\n"); !strings.HasPrefix(got, row.notes) || row.notes == "" && got != "" {
+				t.Errorf("it notes %q, want %q", got, row.notes)
+			}
+		})
+	}
+}
+
+func TestHostNames(t *testing.T) {
+	long := strings.Repeat("x", 50)
+	for _, row := range []struct{ name, spec, want, refused string }{
+		{"the pod's name", `{}`, "web", ""},
+		{"a name of its own", `{hostname: w}`, "w", ""},
+		{"a subdomain is not seen", `{hostname: w, subdomain: s}`, "w", ""},
+		{"but if it is asked for", `{hostname: w, subdomain: s, setHostnameAsFQDN: true}`, "w.s.hello.svc.cluster.local", ""},
+		{"without a subdomain there is no full name", `{hostname: w, setHostnameAsFQDN: true}`, "w", ""},
+		{"the kernel takes 64 characters", `{subdomain: ` + long + `, setHostnameAsFQDN: true}`, "", "is too long (64 characters is the max, 78 characters requested)"},
+		{"another name counts before both", `{hostname: w, subdomain: s, hostnameOverride: o.p}`, "o.p", ""},
+		{"on the host's network it has the host's", `{hostNetwork: true, hostname: w}`, "here", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := parse(t, strings.Replace(row.spec, "{", "{containers: [{name: a}], ", 1))
+			got, err := SandboxHostname(p, place)
+			if got != row.want || (err == nil) != (row.refused == "") || err != nil && !strings.Contains(err.Error(), row.refused) {
+				t.Errorf("it is %q, %v, want %q, %q", got, err, row.want, row.refused)
 			}
 		})
 	}
@@ -224,7 +289,7 @@ func TestExpand(t *testing.T) {
 }
 
 func TestAnOrphanEndsSoon(t *testing.T) {
-	box := SandboxSpec(parse(t, `{terminationGracePeriodSeconds: 600, hostNetwork: true, containers: [{name: a}]}`), place)
+	box, _ := SandboxSpec(parse(t, `{terminationGracePeriodSeconds: 600, hostNetwork: true, containers: [{name: a}]}`), place)
 	p := Orphan(runtime.Sandbox{Pod: "u", Labels: box.Labels, Containers: []runtime.Container{a("a", 3, runtime.Running), a("a", 2, runtime.Exited)}}, now)
 	if len(p.Spec.Containers) != 1 || *p.DeletionGracePeriodSeconds != 2 || !p.Spec.HostNetwork {
 		t.Errorf("it is %v", p)

@@ -19,6 +19,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
 	"github.com/mainstay-gitops/mainstay/nodes/pod"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
@@ -145,13 +150,18 @@ func TestProbesAreAskedWhenTheySay(t *testing.T) {
 		{"after a delay", `{initialDelaySeconds: 1, periodSeconds: 2, exec: {command: [x]}}`, pod.Readiness, true, "1s 3s 5s"},
 		{"in the first second sooner, until it passes", `{periodSeconds: 2, exec: {command: [x]}}`, pod.Readiness, false, "0s 100ms 300ms 700ms 2s 4s"},
 		{"also when it starts", `{initialDelaySeconds: 1, periodSeconds: 2, exec: {command: [x]}}`, pod.Startup, false, "1s 1.1s 1.3s 1.7s 3s 5s"},
+		{"one that waited for another to pass has its delay from when it is first asked for", `{initialDelaySeconds: 2, periodSeconds: 2, exec: {command: [gated]}}`, pod.Liveness, true, "3s 5s"},
 		{"but not for its life", `{periodSeconds: 2, exec: {command: [x]}}`, pod.Liveness, false, "0s 2s 4s"},
 		{"one that hangs is given up", `{periodSeconds: 2, timeoutSeconds: 3, exec: {command: [hang]}}`, pod.Liveness, true, "0s 3s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			newBench(t, func(b *bench) {
 				b.answer = func([]string) bool { return row.good }
-				b.Keep("u", []pod.Check{b.check(t, row.kind, row.probe)})
+				check := b.check(t, row.kind, row.probe)
+				if check.Gated = check.Probe.Exec.Command[0] == "gated"; check.Gated {
+					time.Sleep(time.Second)
+				}
+				b.Keep("u", []pod.Check{check})
 				if got := b.after(5500 * time.Millisecond); got != row.asked {
 					t.Errorf("asked at %s, want %s", got, row.asked)
 				}
@@ -249,6 +259,7 @@ func TestAnswersOfPrograms(t *testing.T) {
 	closed := nobody.Addr().(*net.TCPAddr).Port
 	nobody.Close()
 	open, tlsPort := port(plain), port(secure)
+	alive, secret := healthServer(t, nil), healthServer(t, secure.TLS)
 	a := newAsker(func(_ context.Context, _ runtime.ID, command []string) (int, string, error) {
 		switch command[0] {
 		case "bad":
@@ -275,6 +286,15 @@ func TestAnswersOfPrograms(t *testing.T) {
 		{"a port that has no number", `{httpGet: {path: /ok}}`, 0, "the container does not have"},
 		{"tcp", `{tcpSocket: {}}`, open, ""},
 		{"tcp, nobody there", `{tcpSocket: {}}`, closed, "connection refused"},
+		{"grpc", `{grpc: {}}`, alive, ""},
+		{"grpc, a service of it", `{grpc: {service: up}}`, alive, ""},
+		{"grpc, one that does not serve", `{grpc: {service: down}}`, alive, `service unhealthy (responded with "NOT_SERVING")`},
+		{"grpc, one that nobody knows", `{grpc: {service: who}}`, alive, `gRPC health check of service "who" failed: unknown service`},
+		{"grpc, one that does not answer in time", `{timeoutSeconds: 1, grpc: {service: slow}}`, alive, "deadline exceeded"},
+		{"grpc with TLS, whoever signed for it", `{grpc: {mode: TLS}}`, secret, ""},
+		{"grpc without TLS where there is some", `{timeoutSeconds: 1, grpc: {}}`, secret, "failed"},
+		{"grpc, of a program that speaks something else", `{timeoutSeconds: 1, grpc: {}}`, open, "failed"},
+		{"grpc, nobody there", `{grpc: {}}`, closed, "connection refused"},
 		{"a command that succeeds", `{exec: {command: [good]}}`, 0, ""},
 		{"a command that fails", `{exec: {command: [bad]}}`, 0, "out"},
 		{"a command that cannot be run", `{exec: {command: [broken]}}`, 0, "no such file"},
@@ -293,6 +313,87 @@ func TestAnswersOfPrograms(t *testing.T) {
 }
 
 func port(s *httptest.Server) int { return s.Listener.Addr().(*net.TCPAddr).Port }
+
+// healthServer answers gRPC health checks, and returns its port.
+func healthServer(t *testing.T, secret *tls.Config) int {
+	t.Helper()
+	var opts []grpc.ServerOption
+	if secret != nil {
+		secret := secret.Clone()
+		secret.NextProtos = []string{"h2"}
+		opts = append(opts, grpc.Creds(credentials.NewTLS(secret)))
+	}
+	opts = append(opts, grpc.UnaryInterceptor(func(ctx context.Context, r any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		if r.(*healthpb.HealthCheckRequest).Service == "slow" {
+			<-ctx.Done()
+		}
+		return handle(ctx, r)
+	}))
+	s, h := grpc.NewServer(opts...), health.NewServer()
+	h.SetServingStatus("up", healthpb.HealthCheckResponse_SERVING)
+	h.SetServingStatus("down", healthpb.HealthCheckResponse_NOT_SERVING)
+	healthpb.RegisterHealthServer(s, h)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func TestHooksAreRun(t *testing.T) {
+	asked := make(chan string, 10)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Header.Get("User-Agent") + " " + r.URL.Path
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	defer s.Close()
+	p := New(Config{Exec: func(_ context.Context, _ runtime.ID, command []string) (int, string, error) {
+		if command[0] == "bad" {
+			return 3, "oh no\n", nil
+		}
+		return 0, "", nil
+	}})
+	for _, row := range []struct {
+		name, hook string
+		port       int
+		want       string // empty: it succeeds
+	}{
+		{"a command", `{exec: {command: [good]}}`, 0, ""},
+		{"a command that fails", `{exec: {command: [bad, x]}}`, 0, `command "bad x" failed: oh no`},
+		{"a request, whatever the answer is", `{httpGet: {path: /hook}}`, port(s), ""},
+		{"https where there is none", `{httpGet: {path: /hook, scheme: HTTPS}}`, port(s), ""},
+		{"a port without a number", `{httpGet: {path: /hook}}`, 0, "the hook names a port that the container does not have"},
+		{"a pause", `{sleep: {seconds: 0}}`, 0, ""},
+		{"a pause that is too long", `{sleep: {seconds: 100}}`, 0, "context deadline exceeded"},
+		{"what is kept only for old manifests", `{tcpSocket: {port: 1}}`, 0, "tcpSocket is not one of these"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var h corev1.LifecycleHandler
+			if err := yaml.UnmarshalStrict([]byte(row.hook), &h); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			err := p.RunHook(ctx, pod.HookCall{Handler: &h, Host: "127.0.0.1", Port: row.port})
+			if (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
+				t.Errorf("%v, want %q", err, row.want)
+			}
+		})
+	}
+	for range 2 {
+		if got := <-asked; got != "kube-lifecycle/mainstay /hook" {
+			t.Errorf("asked by %q", got)
+		}
+	}
+}
 
 func BenchmarkHTTP(b *testing.B) {
 	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

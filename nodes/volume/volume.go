@@ -123,10 +123,15 @@ func (v *Volumes) Make(p *corev1.Pod, w World) error {
 			return fmt.Errorf("volume %q: %w", vol.Name, err)
 		}
 	}
+	resolv, _ := pod.Resolv(p, w.Place)
+	hostname, err := pod.SandboxHostname(p, w.Place)
+	if err != nil {
+		return err
+	}
 	for name, text := range map[string]string{
 		"hosts":       pod.Hosts(p, w.Place, w.Address),
-		"hostname":    pod.Hostname(p, w.Place.Node) + "\n",
-		"resolv.conf": pod.Resolv(p, w.Place),
+		"hostname":    hostname + "\n",
+		"resolv.conf": resolv,
 	} {
 		if err := writeIfChanged(v.etc(p.UID, name), text); err != nil {
 			return fmt.Errorf("write /etc/%s: %w", name, err)

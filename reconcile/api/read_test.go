@@ -255,6 +255,7 @@ func TestWhatIsServedIsDiscovered(t *testing.T) {
 		for name, want := range map[string]string{
 			"apps/v1 deployments/scale": "Scale get,patch,update", "v1 pods/binding": "Binding create", "v1 pods/eviction": "Eviction create",
 			"v1 namespaces/finalize": "Namespace update", "v1 pods/log": "", "v1 pods/exec": "",
+			"v1 pods/ephemeralcontainers": "Pod get,patch,update",
 		} {
 			if served[name] != want && !(name == "v1 namespaces/finalize" && served[name] == "Namespace get,patch,update") {
 				t.Errorf("legacy %v: %s: %q", legacy, name, served[name])

@@ -340,6 +340,48 @@ func TestAPodIsGivenTimeToEnd(t *testing.T) {
 	}
 }
 
+func TestContainersAreAddedToAPodThatRuns(t *testing.T) {
+	c := serve(t)
+	pods := c.client(t).CoreV1().Pods("default")
+	web := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "x"}}}}
+	if _, err := pods.Create(t.Context(), web, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct{ name, added, refused string }{
+		{"one that looks for a fault", `{"name": "look", "image": "x", "targetContainerName": "CONTAINER"}`, ""},
+		{"one of the same name changes the first", `{"name": "look", "image": "y", "targetContainerName": "CONTAINER"}`, `existing ephemeral containers "look" may not be changed`},
+		{"the name of another container", `{"name": "CONTAINER", "image": "x"}`, "Duplicate value"},
+		{"a target that is not there", `{"name": "b", "image": "x", "targetContainerName": "nobody"}`, "targetContainerName: Not found"},
+		{"ports", `{"name": "b", "image": "x", "ports": [{"containerPort": 80}]}`, "ports: Forbidden: cannot be set for an Ephemeral Container"},
+		{"another one", `{"name": "b", "image": "x"}`, ""},
+	} {
+		p, err := pods.Get(t.Context(), "web", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		patch := fmt.Sprintf(`{"spec": {"activeDeadlineSeconds": 5, "ephemeralContainers": [%s]}}`, strings.ReplaceAll(row.added, "CONTAINER", p.Spec.Containers[0].Name))
+		changed, err := pods.Patch(t.Context(), "web", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "ephemeralcontainers")
+		switch {
+		case row.refused != "":
+			if err == nil || !strings.Contains(err.Error(), row.refused) {
+				t.Errorf("%s: %v, want %q", row.name, err, row.refused)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", row.name, err)
+		case changed.Spec.ActiveDeadlineSeconds != nil || len(changed.Spec.EphemeralContainers) != len(p.Spec.EphemeralContainers)+1 || changed.Generation != p.Generation+1:
+			t.Errorf("%s: %+v", row.name, changed)
+		}
+	}
+	p, err := pods.Get(t.Context(), "web", metav1.GetOptions{})
+	if err != nil || len(p.Spec.EphemeralContainers) != 2 || p.Spec.EphemeralContainers[0].TerminationMessagePath == "" {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	p.Spec.EphemeralContainers = nil
+	if _, err := pods.UpdateEphemeralContainers(t.Context(), "web", p, metav1.UpdateOptions{}); err == nil || !strings.Contains(err.Error(), "may not be removed") {
+		t.Errorf("they are removed: %v", err)
+	}
+}
+
 func TestPodsAreBoundAndEvicted(t *testing.T) {
 	c := serve(t)
 	pods := c.client(t).CoreV1().Pods("default")

@@ -59,6 +59,9 @@ func NewEngine(st store.Store, carrier *Carrier, opts Options, controllers ...Co
 	if opts.Rand == nil {
 		opts.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
 	e := &Engine{store: st, carrier: carrier, controllers: controllers, watches: map[schema.GroupKind][]subscription{}, opts: opts}
 	e.queue = loop.New[item]("plan", nil, loop.Options{Now: opts.Now, Log: opts.Log})
 	for i, c := range controllers {
@@ -189,7 +192,10 @@ func (e *Engine) do(ctx context.Context, items []item) {
 		case errors.Is(p.err, store.ErrConflict):
 			e.queue.Done(p.item, 0, nil)
 			e.queue.Wake(p.item) // on a newer snapshot
-		case ctx.Err() != nil, errors.Is(p.err, errClosed):
+		case ctx.Err() != nil:
+			e.queue.Done(p.item, 0, nil)
+		case errors.Is(p.err, errClosed):
+			e.opts.Log.Warn("a plan is dropped: nothing may be made in its namespace any more", "controller", e.controllers[p.controller].Name(), "key", p.key, "err", p.err)
 			e.queue.Done(p.item, 0, nil)
 		default:
 			e.queue.Done(p.item, p.plan.After, p.err)

@@ -41,6 +41,7 @@ type Kind struct {
 	grace               func(o store.Object, asked *int64) int64
 	validate            func(store.Object) field.ErrorList
 	update, status      func(new, old store.Object) field.ErrorList
+	ephemeral           func(new, old store.Object) field.ErrorList
 	header              []metav1.TableColumnDefinition
 	row                 func(o store.Object, now time.Time) []any
 	labels              []string
@@ -70,6 +71,11 @@ func (k *Kind) ValidateUpdate(new, old store.Object) field.ErrorList { return k.
 
 // ValidateStatusUpdate is ValidateUpdate for a write to the status subresource.
 func (k *Kind) ValidateStatusUpdate(new, old store.Object) field.ErrorList { return k.status(new, old) }
+
+// ValidateEphemeralUpdate is ValidateUpdate for a write to the ephemeralcontainers subresource of pods.
+func (k *Kind) ValidateEphemeralUpdate(new, old store.Object) field.ErrorList {
+	return k.ephemeral(new, old)
+}
 
 // Columns are the headings of the kind's table, as kubectl shows it.
 func (k *Kind) Columns() []metav1.TableColumnDefinition { return k.header }
@@ -102,6 +108,7 @@ type rules[T store.Object] struct {
 	validate    func(T) field.ErrorList
 	update      func(new, old T) field.ErrorList
 	status      func(new, old T) field.ErrorList // nil if it has no status
+	ephemeral   func(new, old T) field.ErrorList // nil if it has no ephemeral containers
 
 	table  columns.Table[T]
 	labels []string            // field labels beside metadata.name and metadata.namespace
@@ -131,6 +138,7 @@ func typed[T store.Object](k Kind, r rules[T]) *Kind {
 	k.validate = func(o store.Object) field.ErrorList { return r.validate(o.(T)) }
 	k.update = func(new, old store.Object) field.ErrorList { return r.update(new.(T), old.(T)) }
 	k.status = func(new, old store.Object) field.ErrorList { return r.status(new.(T), old.(T)) }
+	k.ephemeral = func(new, old store.Object) field.ErrorList { return r.ephemeral(new.(T), old.(T)) }
 	k.header = r.table.Header
 	k.row = func(o store.Object, now time.Time) []any { return r.table.Row(o.(T), now) }
 	k.labels = r.labels

@@ -83,6 +83,18 @@ func PrepareFinalize(new, old *corev1.Namespace) {
 	new.Generation = old.Generation
 }
 
+// PrepareEphemeralUpdate is PrepareUpdate for a write to the ephemeralcontainers subresource of pods: of new, little but these
+// remains.
+func (k *Kind) PrepareEphemeralUpdate(new, old *corev1.Pod) {
+	added, fields, version := new.Spec.EphemeralContainers, new.ManagedFields, new.ResourceVersion
+	old.DeepCopyInto(new)
+	new.Spec.EphemeralContainers, new.ManagedFields, new.ResourceVersion = added, fields, version
+	k.defaults(new)
+	if k.changed(new, old) {
+		new.Generation++
+	}
+}
+
 // stamp is now as an object keeps it: to the second.
 func stamp(now time.Time) metav1.Time { return metav1.NewTime(now.Truncate(time.Second)) }
 

@@ -80,7 +80,7 @@ func TestRareThingsThatAreRefused(t *testing.T) {
 			`spec.dnsConfig.options[0]: Required value: must not be empty`,
 			`spec.dnsConfig.searches[0]: Invalid value: "A_b": a lowercase RFC 1123 subdomain`,
 		}},
-		{"resizing, restarting and stopping", pod("", `restartPolicy: Maybe, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}, {resourceName: cpu, restartPolicy: X}], lifecycle: {stopSignal: TERM}`), []string{
+		{"resizing, restarting and stopping", pod("os: {name: linux},", `restartPolicy: Maybe, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}, {resourceName: cpu, restartPolicy: X}], lifecycle: {stopSignal: TERM}`), []string{
 			`spec.containers[0].lifecycle.stopSignal: Invalid value: "TERM": must be the name of a signal, such as SIGTERM`,
 			`spec.containers[0].resizePolicy[1].restartPolicy: Unsupported value: "X": supported values: "NotRequired", "RestartContainer"`,
 			`spec.containers[0].resizePolicy[1]: Duplicate value: "cpu"`,

@@ -47,9 +47,9 @@ func coreKinds(v validate.Rules) []*Kind {
 			table: columns.Nodes(), labels: list("spec.unschedulable"), fields: nodeFields,
 		}),
 		typed(Kind{GroupVersionKind: core("Pod"), Plural: "pods", Short: list("po"), Categories: list("all"), Namespaced: true, Status: true,
-			Others: list("binding", "eviction", "log")}, rules[*corev1.Pod]{
+			Others: list("binding", "ephemeralcontainers", "eviction", "log")}, rules[*corev1.Pod]{
 			defaults: defaults.Pod, generation: true, create: createPod, changeState: changePodStatus, keeps: list("deletionTimestamp", "ownerReferences"),
-			validate: v.Pod, update: v.PodUpdate, status: v.PodStatusUpdate, grace: podGrace,
+			validate: v.Pod, update: v.PodUpdate, status: v.PodStatusUpdate, ephemeral: v.PodEphemeralUpdate, grace: podGrace,
 			table: columns.Pods(),
 			labels: list("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
 				"status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName"),

@@ -112,6 +112,16 @@ spec: {containers: [{name: A_, image: x}, {name: b}, {image: x}, {name: b, image
 			`spec.containers[0].resources.requests[foo]: Invalid value: "foo": must be a standard resource for containers`,
 			`spec.containers[0].resources.requests[memory]: Invalid value: "-1": must be greater than or equal to 0`,
 		}},
+		{"stop signals without an operating system, and that are none", pod("", `lifecycle: {stopSignal: SIGNAL}`), []string{
+			`spec.containers[0].lifecycle.stopSignal: Forbidden: may not be set unless spec.os.name is`,
+			`spec.containers[0].lifecycle.stopSignal: Invalid value: "SIGNAL": must be the name of a signal, such as SIGTERM`,
+		}},
+		{"a stop signal", pod("os: {name: linux},", `lifecycle: {stopSignal: SIGRTMIN+3}`), nil},
+		{"restart rules without a policy and without a meaning", pod("", `restartPolicyRules: [{action: Restart}, {action: Jump, exitCodes: {operator: In, values: [1]}}]`), []string{
+			`spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used`,
+			`spec.containers[0].restartPolicyRules[0].exitCodes: Required value: must be specified`,
+			`spec.containers[0].restartPolicyRules[1].action: Unsupported value: "Jump": supported values: "Restart", "RestartAllContainers"`,
+		}},
 		{"bad probes", pod("", `livenessProbe: {successThreshold: 2}, readinessProbe: {httpGet: {port: 0, scheme: FTP, httpHeaders: [{name: "a b"}]}, tcpSocket: {port: 1}}, startupProbe: {exec: {}, periodSeconds: -1, terminationGracePeriodSeconds: 0}, lifecycle: {preStop: {}}`), []string{
 			`spec.containers[0].lifecycle.preStop: Required value: must specify a handler type`,
 			`spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1`,

@@ -73,6 +73,11 @@ func containerOf(pod *corev1.Pod, name string) (string, error) {
 	for _, c := range pod.Spec.InitContainers {
 		initial = append(initial, c.Name)
 	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		if c.Name == name {
+			return name, nil
+		}
+	}
 	if name == "" && len(usual) == 1 {
 		return usual[0], nil
 	}

@@ -104,6 +104,8 @@ func (r *Registry) other(res *resource, name string) (rest.Storage, error) {
 		return &logs{pods: res, from: r.Logs, closing: r.Closing}, nil
 	case "pods/binding":
 		return &bindings{res}, nil
+	case "pods/ephemeralcontainers":
+		return newEphemeral(res), nil
 	case "pods/eviction":
 		return &evictions{res}, nil
 	case "namespaces/finalize":

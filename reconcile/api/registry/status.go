@@ -82,6 +82,23 @@ func (s statusStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set
 	return s.reset("spec", "metadata")
 }
 
+func newEphemeral(res *resource) *part {
+	return newPart(res, ephemeralStrategy{res.UpdateStrategy.(strategy)})
+}
+
+// ephemeralStrategy is that of writes to the ephemeralcontainers subresource of pods.
+type ephemeralStrategy struct{ strategy }
+
+// PrepareForUpdate implements rest.RESTUpdateStrategy.
+func (s ephemeralStrategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
+	s.kind.PrepareEphemeralUpdate(o.(*corev1.Pod), old.(*corev1.Pod))
+}
+
+// ValidateUpdate implements rest.RESTUpdateStrategy.
+func (s ephemeralStrategy) ValidateUpdate(_ context.Context, o, old runtime.Object) field.ErrorList {
+	return s.kind.ValidateEphemeralUpdate(o.(store.Object), old.(store.Object))
+}
+
 func newFinalize(res *resource) *part {
 	return newPart(res, finalizeStrategy{res.UpdateStrategy.(strategy)})
 }

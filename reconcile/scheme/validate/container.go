@@ -34,13 +34,7 @@ func containers(s *corev1.PodSpec, volumes map[string]bool, path *field.Path) fi
 		errs = append(errs, noHandlers(c, p)...)
 		errs = append(errs, hostPorts{}.take(c.Ports, p)...)
 	}
-	for i := range s.EphemeralContainers {
-		c := corev1.Container(s.EphemeralContainers[i].EphemeralContainerCommon)
-		p := path.Child("ephemeralContainers").Index(i)
-		errs = append(errs, containerName(c.Name, names, p)...)
-		errs = append(errs, container(s, &c, volumes, p)...)
-	}
-	return errs
+	return append(errs, ephemeralContainers(s, names, volumes, path.Child("ephemeralContainers"))...)
 }
 
 // sidecar tells whether an init container goes on beside the others.
@@ -73,6 +67,9 @@ func container(s *corev1.PodSpec, c *corev1.Container, volumes map[string]bool, 
 	errs = append(errs, resources(&c.Resources, s.ResourceClaims, path.Child("resources"))...)
 	errs = append(errs, handlers(c, path)...)
 	errs = append(errs, restarts(c, path)...)
+	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil && s.OS == nil {
+		errs = append(errs, field.Forbidden(path.Child("lifecycle", "stopSignal"), "may not be set unless spec.os.name is"))
+	}
 	return append(errs, security(c.SecurityContext, path.Child("securityContext"))...)
 }
 
@@ -90,6 +87,7 @@ func image(name string, path *field.Path) field.ErrorList {
 func restarts(c *corev1.Container, path *field.Path) field.ErrorList {
 	errs := maybe(c.RestartPolicy, path.Child("restartPolicy"),
 		corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)
+	errs = append(errs, restartRules(c, path)...)
 	seen := map[corev1.ResourceName]bool{}
 	for i, r := range c.ResizePolicy {
 		p := path.Child("resizePolicy").Index(i)
@@ -99,6 +97,36 @@ func restarts(c *corev1.Container, path *field.Path) field.ErrorList {
 			errs = append(errs, field.Duplicate(p, r.ResourceName))
 		}
 		seen[r.ResourceName] = true
+	}
+	return errs
+}
+
+const maxRestartRules, maxExitCodes = 20, 255
+
+// restartRules validates which ends of a container have it started again whatever its policy says.
+func restartRules(c *corev1.Container, path *field.Path) field.ErrorList {
+	if len(c.RestartPolicyRules) == 0 {
+		return nil
+	}
+	var errs field.ErrorList
+	if c.RestartPolicy == nil {
+		errs = append(errs, field.Required(path.Child("restartPolicy"), "must specify restartPolicy when restart rules are used"))
+	}
+	path = path.Child("restartPolicyRules")
+	if len(c.RestartPolicyRules) > maxRestartRules {
+		errs = append(errs, field.TooMany(path, len(c.RestartPolicyRules), maxRestartRules))
+	}
+	for i, r := range c.RestartPolicyRules {
+		p := path.Index(i)
+		errs = append(errs, oneOf(r.Action, p.Child("action"), corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers)...)
+		if r.ExitCodes == nil {
+			errs = append(errs, field.Required(p.Child("exitCodes"), "must be specified"))
+			continue
+		}
+		errs = append(errs, oneOf(r.ExitCodes.Operator, p.Child("exitCodes", "operator"), corev1.ContainerRestartRuleOnExitCodesOpIn, corev1.ContainerRestartRuleOnExitCodesOpNotIn)...)
+		if n := len(r.ExitCodes.Values); n > maxExitCodes {
+			errs = append(errs, field.TooMany(p.Child("exitCodes", "values"), n, maxExitCodes))
+		}
 	}
 	return errs
 }

@@ -1,10 +1,16 @@
 package validate
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	valid "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"golang.org/x/sys/unix"
 )
 
 // handlers validates what asks a container, or tells it, something.
@@ -138,8 +144,21 @@ func portOrName(p intstr.IntOrString, path *field.Path) field.ErrorList {
 }
 
 func stopSignal(s corev1.Signal, path *field.Path) field.ErrorList {
-	if len(s) < len("SIGX") || s[:3] != "SIG" {
-		return field.ErrorList{field.Invalid(path, s, "must be the name of a signal, such as SIGTERM")}
+	name, realtime := strings.CutPrefix(string(s), "SIGRTM")
+	if unix.SignalNum(string(s)) != 0 || realtime && slices.Contains(realtimeSignals(), name) {
+		return nil
 	}
-	return nil
+	return field.ErrorList{field.Invalid(path, s, "must be the name of a signal, such as SIGTERM")}
+}
+
+// realtimeSignals are what may follow SIGRTM: half of them are counted from either end.
+func realtimeSignals() []string {
+	names := []string{"IN", "AX"}
+	for i := 1; i <= 15; i++ {
+		names = append(names, fmt.Sprintf("IN+%d", i))
+		if i <= 14 {
+			names = append(names, fmt.Sprintf("AX-%d", i))
+		}
+	}
+	return names
 }

@@ -103,6 +103,26 @@ func main() {
 			fmt.Println(path, strings.TrimSpace(string(b)), err)
 		}
 		wait()
+	case "note": // adds a line to a file
+		note(args[0], args[1:]...)
+	case "see": // fails unless a file is there
+		if _, err := os.Stat(args[0]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	case "answer": // waits until a file is there, then adds a line to it
+		for _, err := os.Stat(args[0]); err != nil; _, err = os.Stat(args[0]) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		note(args[0], args[1:]...)
+	case "hold": // waits until it is told to end, and notes both in a file under a name
+		hold(args[0], args[1])
+	case "healthy": // answers gRPC health checks on a port, for a service
+		healthy(args[0], args[1])
+	case "say": // writes a file, something to its output too, and fails
+		note(args[0], args[1:]...)
+		fmt.Println("the last line")
+		os.Exit(4)
 	default:
 		fmt.Fprintln(os.Stderr, "unknown verb", verb)
 		os.Exit(2)
