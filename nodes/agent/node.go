@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	goruntime "runtime"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mainstay-gitops/mainstay/nodes/pod"
+	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
@@ -39,6 +41,9 @@ type Node struct {
 	DNS      []netip.Addr        // name servers of the cluster, as pods reach them
 	Domain   string              // empty: cluster.local
 	Resolv   string              // path of the machine's resolv.conf; empty: /etc/resolv.conf
+
+	Features      runtime.Features // what its runtime can do
+	UnsafeSysctls []string         // that pods may set, beside the safe ones
 }
 
 const (
@@ -66,7 +71,7 @@ func (n *Node) place() (pod.Place, error) {
 	}
 	return pod.Place{
 		Node: n.Name, Host: n.Address, Capacity: capacity, Allocatable: n.allocatable(capacity),
-		DNS: n.DNS, Domain: domain, Resolv: string(resolv),
+		DNS: n.DNS, Domain: domain, Resolv: string(resolv), Features: n.Features, UnsafeSysctls: n.UnsafeSysctls,
 	}, nil
 }
 
@@ -92,11 +97,20 @@ func (n *Node) capacity() (corev1.ResourceList, error) {
 		}
 		list[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(int64(fs.Blocks)*fs.Bsize, resource.BinarySI)
 	}
+	maps.Copy(list, hugePages("/sys/kernel/mm/hugepages"))
 	return list, nil
 }
 
+// allocatable is what pods may have of that: huge pages are no memory for anybody who does not ask for them.
 func (n *Node) allocatable(capacity corev1.ResourceList) corev1.ResourceList {
 	list := capacity.DeepCopy()
+	for name, q := range capacity {
+		if strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) {
+			memory := list[corev1.ResourceMemory]
+			memory.Sub(q)
+			list[corev1.ResourceMemory] = memory
+		}
+	}
 	for name, q := range n.Reserved {
 		if have, ok := list[name]; ok {
 			have.Sub(q)
@@ -146,6 +160,9 @@ func (n *Node) object(place pod.Place, since time.Time) *corev1.Node {
 			},
 			Conditions: conditions(metav1.NewTime(since.Truncate(time.Second))),
 			NodeInfo:   n.info(),
+
+			Features:        &corev1.NodeFeatures{SupplementalGroupsPolicy: new(true)},
+			RuntimeHandlers: n.handlers(),
 		},
 	}
 	if n.PodRange != "" {
@@ -159,6 +176,12 @@ func conditions(since metav1.Time) []corev1.NodeCondition {
 		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "AgentReady", Message: "the agent runs",
 		LastHeartbeatTime: since, LastTransitionTime: since,
 	}}
+}
+
+// handlers are what RuntimeClasses may name, and what those who run with the usual one may ask for.
+func (n *Node) handlers() []corev1.NodeRuntimeHandler {
+	features := &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: new(n.Features.RecursiveReadOnly), UserNamespaces: new(false)}
+	return []corev1.NodeRuntimeHandler{{Name: "", Features: features}, {Name: "runc", Features: features}}
 }
 
 func (n *Node) info() corev1.NodeSystemInfo {
@@ -196,7 +219,7 @@ func osName() string {
 func (a *Agent) beat(context.Context, struct{}) (time.Duration, error) {
 	now := a.cfg.Now()
 	var node *corev1.Node
-	if !a.introduced || !wellKnown(a.cfg.Reader.Snapshot(), a.cfg.Node.Name) {
+	if s := a.cfg.Reader.Snapshot(); !a.introduced || !wellKnown(s, a.cfg.Node.Name) || !offered(s, a.cfg.Node.Name) {
 		a.introduced = true
 		node = a.cfg.Node.object(a.place, now)
 	}

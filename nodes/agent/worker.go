@@ -63,6 +63,7 @@ func (a *Agent) turn(ctx context.Context, uid types.UID) (time.Duration, error) 
 			return 0, nil
 		}
 		a.refer(w, want, s)
+		w.seen.Refused = pod.Refuse(want, a.place)
 		next := pod.Decide(want, w.seen, a.cfg.Now())
 		if next.Gone {
 			a.forget(w) // before it is reported: what happens to the pod after that begins anew

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
 
 // A Place is what containers may learn of the machine on which they run.
@@ -15,4 +17,7 @@ type Place struct {
 	DNS         []netip.Addr        // the cluster's name servers, as pods reach them
 	Domain      string              // the cluster's domain: cluster.local
 	Resolv      string              // the machine's own resolv.conf
+
+	Features      runtime.Features // what its runtime can do
+	UnsafeSysctls []string         // that pods may set, beside the safe ones
 }

@@ -42,6 +42,7 @@ type Seen struct {
 	Messages map[runtime.ID]string // the last words of containers that ended
 	Withdraw Withdrawal            // of the address from all services
 	Failed   map[Move]Failure      // moves that failed, until they succeed
+	Refused  *Refusal              // this machine does not take the pod; nil: it does
 	Status   *corev1.PodStatus     // that of the last decision; nil: the stored one counts
 }
 
@@ -154,6 +155,9 @@ const settle = 100 * time.Millisecond // between the withdrawal of an address an
 
 // Decide says what is next for want.
 func Decide(want *corev1.Pod, seen Seen, now time.Time) Next {
+	if next, ok := refuse(want, seen, now); ok {
+		return next
+	}
 	v := newView(want, seen, now)
 	v.next.Status = v.status()
 	switch {
