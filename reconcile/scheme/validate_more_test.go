@@ -100,7 +100,7 @@ func TestConfigurationThatIsRefused(t *testing.T) {
 			`handler: Invalid value: "a.b": must not contain dots`,
 			`overhead[cpu]: Invalid value: "-1": must be greater than or equal to 0`,
 			`scheduling.nodeSelector: Invalid value: "a b": name part`,
-			`scheduling.tolerations[0].operator: Invalid value: {"key":"a","operator":"Exists","value":"x"}: value must be empty`,
+			"scheduling.tolerations[0].operator: Invalid value: {\"key\":\"a\",\"operator\":\"Exists\",\"value\":\"x\"}: value must be empty when `operator` is 'Exists'",
 		}},
 	})
 }
