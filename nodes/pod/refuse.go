@@ -74,9 +74,14 @@ func wantsAppArmor(s *corev1.PodSpec) bool {
 	if s.SecurityContext != nil && wants(s.SecurityContext.AppArmorProfile) {
 		return true
 	}
-	return slices.ContainsFunc(slices.Concat(s.InitContainers, s.Containers), func(c corev1.Container) bool {
-		return c.SecurityContext != nil && wants(c.SecurityContext.AppArmorProfile)
-	})
+	for _, cs := range [][]corev1.Container{s.InitContainers, s.Containers, ephemerals(s)} {
+		for i := range cs {
+			if c := cs[i].SecurityContext; c != nil && wants(c.AppArmorProfile) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // refuse is the decision about a pod that this machine does not take: it has failed before anything of it was made.
