@@ -140,7 +140,7 @@ func (n *node) open(ctx context.Context, st store.Reader, nodeRange netip.Prefix
 	}
 	images := containerd.NewImages(n.client)
 	images.Registries = n.o.registries
-	n.runtime, err = containerd.Open(ctx, n.client, images, containerd.Config{RunDir: n.o.runDir("runtime"), Tree: n.tree, Pods: n.pods, Holder: n.keeper, Log: n.log})
+	n.runtime, err = containerd.Open(ctx, n.client, images, containerd.Config{RunDir: n.o.runDir("runtime"), Tree: n.tree, Pods: n.pods, Holder: n.keeper, Seccomp: n.o.under("seccomp"), Log: n.log})
 	if err != nil {
 		return err
 	}
@@ -213,6 +213,7 @@ func (n *node) describe(ctx context.Context, nodeRange netip.Prefix) agent.Node 
 	return agent.Node{
 		Name: n.o.node, Address: hostAddress(n.gateway()), PodRange: nodeRange.String(), Version: version, Runtime: runtime,
 		DataDir: n.o.data, DNS: []netip.Addr{n.gateway()}, Domain: clusterDomain,
+		Features: n.runtime.Features(), UnsafeSysctls: n.o.unsafeSysctls,
 	}
 }
 

@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 	"testing"
+	"time"
 
 	"github.com/mainstay-gitops/mainstay/dataplane/hostport"
 	"github.com/mainstay-gitops/mainstay/dataplane/service"

@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/mainstay-gitops/mainstay/nodes/image"
+	"github.com/mainstay-gitops/mainstay/nodes/pod"
 	"github.com/mainstay-gitops/mainstay/reconcile/lifecycle"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -38,9 +39,11 @@ type upOptions struct {
 	images     image.Thresholds
 	acceptLoss bool
 	reserve    string
-	logLevel   string
 	manifests  string
 	share      share
+
+	unsafeSysctls []string
+	logLevel      string
 
 	podRange, serviceRange netip.Prefix
 	reserved               int64 // bytes
@@ -66,6 +69,7 @@ func (o *upOptions) flags(c *cobra.Command) {
 	f.IntVar(&o.images.Low, "image-gc-low", o.images.Low, "until only so many percent are")
 	f.DurationVar(&o.images.MaxAge, "image-gc-max-age", o.images.MaxAge, "images that nobody used for so long are removed even so (0: never)")
 	f.DurationVar(&o.images.MinAge, "image-gc-min-age", o.images.MinAge, "images that came later than so long ago are kept")
+	f.StringSliceVar(&o.unsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls that pods may set beside the safe ones, as kernel.msg* or net.core.somaxconn")
 	f.StringVar(&o.containerd, "containerd", "", "socket of a containerd that runs already (default: Mainstay runs one of its own)")
 }
 
@@ -110,6 +114,9 @@ func (o *upOptions) complete() (err error) {
 	}
 	if o.serviceRange, err = netip.ParsePrefix(o.services); err != nil || !o.serviceRange.Addr().Is4() || o.serviceRange.Bits() > 28 {
 		return fmt.Errorf("--service-range %q: want an IPv4 range of /28 or larger, such as 10.43.0.0/16", o.services)
+	}
+	if err := pod.CheckUnsafeSysctls(o.unsafeSysctls); err != nil {
+		return fmt.Errorf("--allowed-unsafe-sysctls: %w", err)
 	}
 	if o.podRange.Overlaps(o.serviceRange) {
 		return fmt.Errorf("--pod-range %s and --service-range %s overlap", o.podRange, o.serviceRange)

@@ -109,7 +109,7 @@ func (a *Agent) do(ctx context.Context, w *worker, want *corev1.Pod, s *store.Sn
 	case pod.Pull:
 		a.pull(w, want, s, step)
 	case pod.MakeSandbox:
-		return a.makeSandbox(ctx, w, want)
+		return a.makeSandbox(ctx, w, want, s)
 	case pod.Attach:
 		return a.attach(ctx, w, want)
 	case pod.MakeVolumes:
@@ -142,8 +142,8 @@ func (w *worker) id(step pod.Step) runtime.ID {
 	return runtime.ID{Pod: w.uid, Name: step.Container, Attempt: step.Attempt}
 }
 
-func (a *Agent) makeSandbox(ctx context.Context, w *worker, want *corev1.Pod) error {
-	spec, err := pod.SandboxSpec(want, a.place)
+func (a *Agent) makeSandbox(ctx context.Context, w *worker, want *corev1.Pod, s *store.Snapshot) error {
+	spec, err := pod.SandboxSpec(want, a.place, s)
 	if err != nil {
 		return err
 	}

@@ -376,9 +376,9 @@ func TestAChangedImageReplacesTheContainer(t *testing.T) {
 
 func TestAPodThatAsksForWhatIsNotSupportedSaysSo(t *testing.T) {
 	story(t, func(n *node, _ *Agent) {
-		n.pod("web", `{hostPID: true, containers: [{name: a, tty: true}]}`)
+		n.pod("web", `{hostUsers: false, containers: [{name: a, volumeDevices: [{name: x, devicePath: /x}]}]}`)
 		n.expect(soon, "web", "Pending a=CreateContainerConfigError")
-		if m := n.get("web").Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(m, "spec.hostPID") || !strings.Contains(m, "containers[0].tty") {
+		if m := n.get("web").Status.ContainerStatuses[0].State.Waiting.Message; !strings.Contains(m, "spec.hostUsers") || !strings.Contains(m, "containers[0].volumeDevices") {
 			t.Errorf("it says %q", m)
 		}
 		n.delete("web", 30)

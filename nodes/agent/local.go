@@ -141,7 +141,9 @@ func (l *Local) node(tx *store.Tx, n *corev1.Node) error {
 		next.Spec.PodCIDR, next.Spec.PodCIDRs = n.Spec.PodCIDR, n.Spec.PodCIDRs
 	}
 	was := next.Status.Conditions
+	had := next.Status.Capacity
 	next.Status = *n.Status.DeepCopy()
+	offer(&next.Status, had)
 	next.Status.Images, next.Status.VolumesInUse, next.Status.VolumesAttached = old.Status.Images, old.Status.VolumesInUse, old.Status.VolumesAttached
 	next.Status.Conditions = mergeNodeConditions(next.Status.Conditions, was)
 	if equality.Semantic.DeepEqual(old, next) {

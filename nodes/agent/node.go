@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/netip"
 	"os"
-	"path/filepath"
 	goruntime "runtime"
 	"strconv"
 	"strings"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/nodes/pod"
 	"github.com/mainstay-gitops/mainstay/nodes/pressure"
+	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
 
 // A Node is how this machine presents itself. Name and Address are needed.
@@ -41,6 +41,9 @@ type Node struct {
 	DNS      []netip.Addr        // name servers of the cluster, as pods reach them
 	Domain   string              // empty: cluster.local
 	Resolv   string              // path of the machine's resolv.conf; empty: /etc/resolv.conf
+
+	Features      runtime.Features // what its runtime can do
+	UnsafeSysctls []string         // that pods may set, beside the safe ones
 }
 
 const (
@@ -74,6 +77,7 @@ func (n *Node) place(thresholds []pressure.Threshold) (pod.Place, error) {
 	return pod.Place{
 		Node: n.Name, Host: n.Address, Capacity: capacity, Allocatable: less(n.forPods(capacity), pressure.Kept(thresholds, capacity)),
 		Pids: n.PodPids, DNS: n.DNS, Domain: domain, Resolv: string(resolv), Hosts: string(hosts),
+		Features: n.Features, UnsafeSysctls: n.UnsafeSysctls,
 	}, nil
 }
 
@@ -101,23 +105,6 @@ func (n *Node) capacity() (corev1.ResourceList, error) {
 	}
 	maps.Copy(list, hugePages("/sys/kernel/mm/hugepages"))
 	return list, nil
-}
-
-// hugePages are those of each size that this machine set aside.
-func hugePages(dir string) corev1.ResourceList {
-	list := corev1.ResourceList{}
-	entries, _ := os.ReadDir(dir) // none on a kernel that knows none
-	for _, e := range entries {
-		text, ok := strings.CutPrefix(e.Name(), "hugepages-")
-		kib, err := strconv.ParseInt(strings.TrimSuffix(text, "kB"), 10, 64)
-		if !ok || err != nil {
-			continue
-		}
-		n, _ := strconv.ParseInt(line(filepath.Join(dir, e.Name(), "nr_hugepages")), 10, 64)
-		size := resource.NewQuantity(kib<<10, resource.BinarySI)
-		list[corev1.ResourceName(corev1.ResourceHugePagesPrefix+size.String())] = *resource.NewQuantity(n*kib<<10, resource.BinarySI)
-	}
-	return list
 }
 
 // ForPods is what pods may use together: what this machine has less what is reserved.
@@ -192,12 +179,21 @@ func (n *Node) object(place pod.Place, conditions []corev1.NodeCondition) *corev
 			},
 			Conditions: conditions,
 			NodeInfo:   n.info(),
+
+			Features:        &corev1.NodeFeatures{SupplementalGroupsPolicy: new(true)},
+			RuntimeHandlers: n.handlers(),
 		},
 	}
 	if n.PodRange != "" {
 		node.Spec.PodCIDR, node.Spec.PodCIDRs = n.PodRange, []string{n.PodRange}
 	}
 	return node
+}
+
+// handlers are what RuntimeClasses may name, and what those who run with the usual one may ask for.
+func (n *Node) handlers() []corev1.NodeRuntimeHandler {
+	features := &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: new(n.Features.RecursiveReadOnly), UserNamespaces: new(false)}
+	return []corev1.NodeRuntimeHandler{{Name: "", Features: features}, {Name: "runc", Features: features}}
 }
 
 func (n *Node) info() corev1.NodeSystemInfo {
@@ -235,7 +231,7 @@ func osName() string {
 func (a *Agent) beat(context.Context, struct{}) (time.Duration, error) {
 	now := a.cfg.Now()
 	var node *corev1.Node
-	if now.Sub(a.described) >= description || !a.known(a.cfg.Reader.Snapshot()) {
+	if s := a.cfg.Reader.Snapshot(); now.Sub(a.described) >= description || !a.known(s) || !offered(s, a.cfg.Node.Name) {
 		a.described = now
 		node = a.cfg.Node.object(a.place, a.conditions(metav1.NewTime(now.Truncate(time.Second))))
 	}

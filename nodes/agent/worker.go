@@ -65,6 +65,7 @@ func (a *Agent) turn(ctx context.Context, uid types.UID) (time.Duration, error) 
 		}
 		a.refer(w, want, s)
 		a.hush(w)
+		w.seen.Refused = pod.Refuse(want, a.place)
 		next := pod.Decide(want, w.seen, a.cfg.Now())
 		if next.Gone {
 			a.forget(w) // before it is reported: what happens to the pod after that begins anew

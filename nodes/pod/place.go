@@ -4,6 +4,8 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
 
 // A Place is what containers may learn of the machine on which they run.
@@ -17,4 +19,7 @@ type Place struct {
 	Domain      string              // the cluster's domain: cluster.local
 	Resolv      string              // the machine's own resolv.conf
 	Hosts       string              // the machine's own hosts file; empty: it has none
+
+	Features      runtime.Features // what its runtime can do
+	UnsafeSysctls []string         // that pods may set, beside the safe ones
 }

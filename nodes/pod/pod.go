@@ -43,6 +43,7 @@ type Seen struct {
 	Withdraw Withdrawal            // of the address from all services
 	Failed   map[Move]Failure      // moves that failed, until they succeed
 	Eviction *Eviction             // this machine ends the pod; nil: it does not
+	Refused  *Refusal              // this machine does not take the pod; nil: it does
 	Status   *corev1.PodStatus     // that of the last decision; nil: the stored one counts
 }
 
@@ -155,6 +156,9 @@ const settle = 100 * time.Millisecond // between the withdrawal of an address an
 
 // Decide says what is next for want.
 func Decide(want *corev1.Pod, seen Seen, now time.Time) Next {
+	if next, ok := refuse(want, seen, now); ok {
+		return next
+	}
 	v := newView(want, seen, now)
 	v.next.Status = v.status()
 	switch {

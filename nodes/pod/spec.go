@@ -3,29 +3,62 @@ package pod
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/kubectl/pkg/util/qos"
 
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
-// SandboxSpec is what the runtime is to make for p. Errors are *runtime.ConfigError.
-func SandboxSpec(p *corev1.Pod, place Place) (runtime.SandboxSpec, error) {
+// SandboxSpec is what the runtime is to make for p. Its RuntimeClass is looked up in s. Errors that are p's own fault are
+// *runtime.ConfigError.
+func SandboxSpec(p *corev1.Pod, place Place, s *store.Snapshot) (runtime.SandboxSpec, error) {
+	handler, err := classHandler(p, s)
+	if err != nil {
+		return runtime.SandboxSpec{}, err
+	}
 	name, err := SandboxHostname(p, place)
-	resources := podLimits(p)
+	resources := podLimits(p, place.Capacity)
 	resources.Pids = place.Pids
 	return runtime.SandboxSpec{
 		Pod: p.UID, Namespace: p.Namespace, Name: p.Name,
 		Hostname:    name,
+		Handler:     handler,
 		HostNetwork: p.Spec.HostNetwork,
+		HostPID:     p.Spec.HostPID,
+		HostIPC:     p.Spec.HostIPC,
+		SharePIDs:   yes(p.Spec.ShareProcessNamespace),
+		Sysctls:     sysctls(p),
 		QoS:         string(qos.GetPodQOS(p)),
 		Resources:   resources,
 		Labels:      sandboxLabels(p),
 	}, err
+}
+
+// classHandler is what runs the containers of a pod's RuntimeClass; empty if it names none.
+func classHandler(p *corev1.Pod, s *store.Snapshot) (string, error) {
+	if p.Spec.RuntimeClassName == nil || *p.Spec.RuntimeClassName == "" {
+		return "", nil
+	}
+	class, ok := store.Get[*nodev1.RuntimeClass](s, "", *p.Spec.RuntimeClassName)
+	if !ok {
+		return "", fmt.Errorf("RuntimeClass %q not found", *p.Spec.RuntimeClassName)
+	}
+	return class.Handler, nil
+}
+
+func sysctls(p *corev1.Pod) map[string]string {
+	if p.Spec.SecurityContext == nil || len(p.Spec.SecurityContext.Sysctls) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for _, s := range p.Spec.SecurityContext.Sysctls {
+		out[s.Name] = s.Value
+	}
+	return out
 }
 
 // A Making is what is known of one run of a container when it is to be made.
@@ -54,7 +87,7 @@ func ContainerSpec(p *corev1.Pod, m Making, s *store.Snapshot) (runtime.Containe
 			m.Tell(Event{corev1.EventTypeWarning, "InvalidEnvironmentVariableNames", c.Name, note})
 		}
 	}
-	security, err := security(p, c)
+	security, err := security(p, c, m.Place.Features)
 	if err != nil {
 		return runtime.ContainerSpec{}, err
 	}
@@ -68,7 +101,7 @@ func ContainerSpec(p *corev1.Pod, m Making, s *store.Snapshot) (runtime.Containe
 		Mounts:     m.Mounts,
 		Resources:  limits(c.Resources.Requests, c.Resources.Limits),
 		TargetPIDs: target(&p.Spec, c.Name),
-		OOMScore:   oomScore(c, qos.GetPodQOS(p), m.Place.Capacity.Memory().Value()),
+		OOMScore:   oomScore(p, c, m.Place.Capacity.Memory().Value()),
 		Security:   security,
 		StopSignal: stopSignal(c),
 		Labels: map[string]string{
@@ -112,51 +145,4 @@ func SubPath(p *corev1.Pod, c *corev1.Container, m *corev1.VolumeMount, s *store
 		return "", &runtime.ConfigError{Reason: fmt.Sprintf("subPathExpr %q: variable %s is not set", m.SubPathExpr, missing)}
 	}
 	return path, nil
-}
-
-// security is what the container may do: what it says itself, else what the pod says.
-func security(p *corev1.Pod, c *corev1.Container) (runtime.Security, error) {
-	var all corev1.PodSecurityContext
-	if p.Spec.SecurityContext != nil {
-		all = *p.Spec.SecurityContext
-	}
-	own := corev1.SecurityContext{}
-	if c.SecurityContext != nil {
-		own = *c.SecurityContext
-	}
-	s := runtime.Security{
-		UID: first(own.RunAsUser, all.RunAsUser), GID: first(own.RunAsGroup, all.RunAsGroup),
-		Groups:       slices.Clone(all.SupplementalGroups),
-		Privileged:   yes(own.Privileged),
-		ReadOnlyRoot: yes(own.ReadOnlyRootFilesystem),
-		NoNewPrivs:   own.AllowPrivilegeEscalation != nil && !*own.AllowPrivilegeEscalation,
-		RunAsNonRoot: yes(first(own.RunAsNonRoot, all.RunAsNonRoot)),
-	}
-	if all.FSGroup != nil && !slices.Contains(s.Groups, *all.FSGroup) {
-		s.Groups = append(s.Groups, *all.FSGroup)
-	}
-	if own.Capabilities != nil {
-		s.AddCaps, s.DropCaps = names(own.Capabilities.Add), names(own.Capabilities.Drop)
-	}
-	profile := first(own.SeccompProfile, all.SeccompProfile)
-	s.Unconfined = s.Privileged || profile != nil && profile.Type == corev1.SeccompProfileTypeUnconfined
-	if s.RunAsNonRoot && s.UID != nil && *s.UID == 0 {
-		return s, &runtime.ConfigError{Reason: fmt.Sprintf("container %q: runAsNonRoot is true and runAsUser is 0", c.Name)}
-	}
-	return s, nil
-}
-
-func first[T any](a, b *T) *T {
-	if a != nil {
-		return a
-	}
-	return b
-}
-
-func names(caps []corev1.Capability) []string {
-	var s []string
-	for _, c := range caps {
-		s = append(s, string(c))
-	}
-	return s
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -31,6 +32,7 @@ func snapshot(t *testing.T, objects ...store.Object) *store.Snapshot {
 	for kind, o := range map[string]store.Object{"ConfigMap": &corev1.ConfigMap{}, "Secret": &corev1.Secret{}, "Service": &corev1.Service{}} {
 		kinds.Add(schema.GroupVersionKind{Version: "v1", Kind: kind}, o)
 	}
+	kinds.Add(nodev1.SchemeGroupVersion.WithKind("RuntimeClass"), &nodev1.RuntimeClass{})
 	m, err := store.Open(store.NewVolatile(kinds), kinds, store.Options{Guard: true})
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +164,7 @@ func TestRequestsAndLimitsBecomeThoseOfCgroups(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			box, _ := SandboxSpec(parse(t, spec), place)
+			box := sandbox(t, spec)
 			if d := cmp.Diff(row.container, c.Resources); d != "" {
 				t.Error("container:", d)
 			}
@@ -174,7 +176,7 @@ func TestRequestsAndLimitsBecomeThoseOfCgroups(t *testing.T) {
 			}
 		})
 	}
-	box, _ := SandboxSpec(parse(t, `{containers: [{name: a, resources: {limits: {cpu: 1, memory: 1Mi}}}, {name: b, resources: {limits: {memory: 2Mi}}}]}`), place)
+	box := sandbox(t, `{containers: [{name: a, resources: {limits: {cpu: 1, memory: 1Mi}}}, {name: b, resources: {limits: {memory: 2Mi}}}]}`)
 	if d := cmp.Diff(runtime.Resources{CPUShares: 2, MemoryLimit: 3 << 20}, box.Resources); d != "" {
 		t.Error("the pod is limited only in what each of its containers is:", d)
 	}
@@ -289,7 +291,7 @@ func TestExpand(t *testing.T) {
 }
 
 func TestAnOrphanEndsSoon(t *testing.T) {
-	box, _ := SandboxSpec(parse(t, `{terminationGracePeriodSeconds: 600, hostNetwork: true, containers: [{name: a}]}`), place)
+	box := sandbox(t, `{terminationGracePeriodSeconds: 600, hostNetwork: true, containers: [{name: a}]}`)
 	p := Orphan(runtime.Sandbox{Pod: "u", Labels: box.Labels, Containers: []runtime.Container{a("a", 3, runtime.Running), a("a", 2, runtime.Exited)}}, now)
 	if len(p.Spec.Containers) != 1 || *p.DeletionGracePeriodSeconds != 2 || !p.Spec.HostNetwork {
 		t.Errorf("it is %v", p)

@@ -91,7 +91,7 @@ func TestTheStatusSaysWhatPeopleKnow(t *testing.T) {
 		{"an image may not be pulled", parse(t, one), with(up(), fails(Pull, "a", "ErrImageNeverPull", 5)), "Pending " + some + "; a ErrImageNeverPull"},
 		{"a container cannot be made", parse(t, one), with(up(), fails(Create, "a", "CreateContainerError", 1)), "Pending " + some + "; a CreateContainerError"},
 		{"a volume is missing", parse(t, one), with(up(), fails(MakeVolumes, "", "FailedMount", 1)), "Pending " + some + "; a ContainerCreating"},
-		{"it asks for what is not supported", parse(t, `{hostPID: true, containers: [{name: a}]}`), Seen{}, "Pending Initialized; a CreateContainerConfigError"},
+		{"it asks for what is not supported", parse(t, `{hostUsers: false, containers: [{name: a}]}`), Seen{}, "Pending Initialized; a CreateContainerConfigError"},
 
 		{"it was not found ready yet", parse(t, ready), up(a("a", 0, runtime.Running)), "Running " + some + "; a running"},
 		{"it was found ready", parse(t, ready), with(up(a("a", 0, runtime.Running)), func(s *Seen) { s.Checks = map[CheckKey]bool{{id, Readiness}: true} }),

@@ -51,15 +51,9 @@ func (u *unsupported) pod(s *corev1.PodSpec) {
 		why  string
 	}{
 		{"automountServiceAccountToken", yes(s.AutomountServiceAccountToken), "service account tokens in pods (leave it out, or set it to false)"},
-		{"hostPID", s.HostPID, "sharing the host's processes"},
-		{"hostIPC", s.HostIPC, "sharing the host's IPC"},
-		{"shareProcessNamespace", yes(s.ShareProcessNamespace), "sharing processes between containers"},
-		{"runtimeClassName", s.RuntimeClassName != nil, "runtime classes"},
-		{"overhead", len(s.Overhead) > 0, "overhead"},
 		{"os", s.OS != nil && s.OS.Name != corev1.Linux, "an operating system other than Linux"},
 		{"hostUsers", s.HostUsers != nil && !*s.HostUsers, "user namespaces"},
 		{"resourceClaims", len(s.ResourceClaims) > 0, "resource claims"},
-		{"resources", s.Resources != nil, "resources of the pod as a whole (set them on the containers)"},
 		{"schedulingGroup", s.SchedulingGroup != nil, "scheduling groups"},
 		{"evictionResponders", len(s.EvictionResponders) > 0, "eviction responders"},
 	} {
@@ -74,14 +68,6 @@ func (u *unsupported) podSecurity(path *field.Path, s *corev1.PodSecurityContext
 	u.not(s.SELinuxOptions != nil, path, "seLinuxOptions", "SELinux")
 	u.not(s.SELinuxChangePolicy != nil, path, "seLinuxChangePolicy", "SELinux")
 	u.not(s.WindowsOptions != nil, path, "windowsOptions", "Windows")
-	u.not(s.AppArmorProfile != nil && s.AppArmorProfile.Type != corev1.AppArmorProfileTypeUnconfined, path, "appArmorProfile", "AppArmor")
-	u.not(len(s.Sysctls) > 0, path, "sysctls", "sysctls of pods")
-	u.not(s.SupplementalGroupsPolicy != nil && *s.SupplementalGroupsPolicy != corev1.SupplementalGroupsPolicyMerge, path, "supplementalGroupsPolicy", "a policy other than Merge")
-	u.seccomp(path, s.SeccompProfile)
-}
-
-func (u *unsupported) seccomp(path *field.Path, p *corev1.SeccompProfile) {
-	u.not(p != nil && p.Type == corev1.SeccompProfileTypeLocalhost, path, "seccompProfile", "seccomp profiles of your own")
 }
 
 func (u *unsupported) container(path *field.Path, c *corev1.Container) {
@@ -94,8 +80,6 @@ func (u *unsupported) container(path *field.Path, c *corev1.Container) {
 	u.not(c.StdinOnce, path, "stdinOnce", "the input of containers")
 	u.not(c.TTY, path, "tty", "terminals of containers")
 	u.not(len(c.Resources.Claims) > 0, path.Child("resources"), "claims", "resource claims")
-	u.resources(path.Child("resources").Child("limits"), c.Resources.Limits)
-	u.resources(path.Child("resources").Child("requests"), c.Resources.Requests)
 	for i, p := range c.Ports {
 		at := path.Child("ports").Index(i)
 		u.not(p.HostPort != 0 && p.Protocol == corev1.ProtocolSCTP, at, "protocol", "ports of the host for SCTP")
@@ -116,20 +100,7 @@ func (u *unsupported) container(path *field.Path, c *corev1.Container) {
 	}
 }
 
-// resources: those that are only counted by the scheduler are no promise that a node would have to keep.
-func (u *unsupported) resources(path *field.Path, l corev1.ResourceList) {
-	for name := range l {
-		switch name {
-		case corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage:
-		default:
-			u.not(true, path.Key(string(name)), "", "this resource")
-		}
-	}
-}
-
 func (u *unsupported) mount(path *field.Path, m *corev1.VolumeMount) {
-	u.not(m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled, path, "recursiveReadOnly", "recursive read-only mounts")
-	u.not(m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone, path, "mountPropagation", "mount propagation")
 	u.not(len(m.BindMountOptions) > 0, path, "bindMountOptions", "mount options")
 }
 
@@ -159,9 +130,6 @@ func (u *unsupported) hooks(path *field.Path, l *corev1.Lifecycle) {
 func (u *unsupported) security(path *field.Path, s *corev1.SecurityContext) {
 	u.not(s.SELinuxOptions != nil, path, "seLinuxOptions", "SELinux")
 	u.not(s.WindowsOptions != nil, path, "windowsOptions", "Windows")
-	u.not(s.ProcMount != nil && *s.ProcMount != corev1.DefaultProcMount, path, "procMount", "an unmasked /proc")
-	u.not(s.AppArmorProfile != nil && s.AppArmorProfile.Type != corev1.AppArmorProfileTypeUnconfined, path, "appArmorProfile", "AppArmor")
-	u.seccomp(path, s.SeccompProfile)
 }
 
 func (u *unsupported) volume(path *field.Path, v *corev1.Volume) {

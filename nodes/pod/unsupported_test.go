@@ -15,15 +15,16 @@ var supported = map[reflect.Type]string{
 	reflect.TypeFor[corev1.PodSpec](): `volumes initContainers containers restartPolicy terminationGracePeriodSeconds dnsPolicy
 		hostNetwork securityContext imagePullSecrets hostname subdomain hostAliases dnsConfig readinessGates enableServiceLinks hostnameOverride
 		nodeName nodeSelector affinity schedulerName tolerations priorityClassName priority preemptionPolicy topologySpreadConstraints schedulingGates
-		serviceAccountName serviceAccount activeDeadlineSeconds ephemeralContainers setHostnameAsFQDN`,
+		serviceAccountName serviceAccount activeDeadlineSeconds ephemeralContainers setHostnameAsFQDN hostPID hostIPC shareProcessNamespace
+		runtimeClassName overhead resources`,
 	reflect.TypeFor[corev1.Container](): `name image command args workingDir ports envFrom env resources volumeMounts livenessProbe readinessProbe
 		startupProbe terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext resizePolicy lifecycle
 		restartPolicy restartPolicyRules`,
 	reflect.TypeFor[corev1.SecurityContext](): `capabilities privileged runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem
-		allowPrivilegeEscalation seccompProfile`,
-	reflect.TypeFor[corev1.PodSecurityContext]():   `runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup fsGroupChangePolicy seccompProfile`,
+		allowPrivilegeEscalation seccompProfile procMount appArmorProfile`,
+	reflect.TypeFor[corev1.PodSecurityContext]():   `runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup fsGroupChangePolicy seccompProfile sysctls supplementalGroupsPolicy appArmorProfile`,
 	reflect.TypeFor[corev1.VolumeSource]():         `hostPath emptyDir secret downwardAPI configMap projected`,
-	reflect.TypeFor[corev1.VolumeMount]():          `name readOnly mountPath subPath subPathExpr`,
+	reflect.TypeFor[corev1.VolumeMount]():          `name readOnly mountPath subPath subPathExpr recursiveReadOnly mountPropagation`,
 	reflect.TypeFor[corev1.Probe]():                `initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold terminationGracePeriodSeconds`,
 	reflect.TypeFor[corev1.ProbeHandler]():         `exec httpGet tcpSocket grpc`,
 	reflect.TypeFor[corev1.Lifecycle]():            `postStart preStop stopSignal`,
@@ -41,15 +42,9 @@ var supported = map[reflect.Type]string{
 // refused is, for each of the other fields, a pod that Unsupported must refuse for it, or "ignored: why".
 var refused = map[string]string{
 	"PodSpec.automountServiceAccountToken": `{automountServiceAccountToken: true, containers: [{name: a}]}`,
-	"PodSpec.hostPID":                      `{hostPID: true, containers: [{name: a}]}`,
-	"PodSpec.hostIPC":                      `{hostIPC: true, containers: [{name: a}]}`,
-	"PodSpec.shareProcessNamespace":        `{shareProcessNamespace: true, containers: [{name: a}]}`,
-	"PodSpec.runtimeClassName":             `{runtimeClassName: x, containers: [{name: a}]}`,
-	"PodSpec.overhead":                     `{overhead: {cpu: 1}, containers: [{name: a}]}`,
 	"PodSpec.os":                           `{os: {name: windows}, containers: [{name: a}]}`,
 	"PodSpec.hostUsers":                    `{hostUsers: false, containers: [{name: a}]}`,
 	"PodSpec.resourceClaims":               `{resourceClaims: [{name: x}], containers: [{name: a}]}`,
-	"PodSpec.resources":                    `{resources: {limits: {cpu: 1}}, containers: [{name: a}]}`,
 	"PodSpec.schedulingGroup":              `{schedulingGroup: {}, containers: [{name: a}]}`,
 	"PodSpec.evictionResponders":           `{evictionResponders: [{}], containers: [{name: a}]}`,
 
@@ -59,21 +54,14 @@ var refused = map[string]string{
 	"Container.stdinOnce":         `{containers: [{name: a, stdinOnce: true}]}`,
 	"Container.tty":               `{containers: [{name: a, tty: true}]}`,
 
-	"SecurityContext.seLinuxOptions":  `{containers: [{name: a, securityContext: {seLinuxOptions: {}}}]}`,
-	"SecurityContext.windowsOptions":  `{containers: [{name: a, securityContext: {windowsOptions: {}}}]}`,
-	"SecurityContext.procMount":       `{containers: [{name: a, securityContext: {procMount: Unmasked}}]}`,
-	"SecurityContext.appArmorProfile": `{containers: [{name: a, securityContext: {appArmorProfile: {type: RuntimeDefault}}}]}`,
+	"SecurityContext.seLinuxOptions": `{containers: [{name: a, securityContext: {seLinuxOptions: {}}}]}`,
+	"SecurityContext.windowsOptions": `{containers: [{name: a, securityContext: {windowsOptions: {}}}]}`,
 
-	"PodSecurityContext.seLinuxOptions":           `{securityContext: {seLinuxOptions: {}}, containers: [{name: a}]}`,
-	"PodSecurityContext.seLinuxChangePolicy":      `{securityContext: {seLinuxChangePolicy: Recursive}, containers: [{name: a}]}`,
-	"PodSecurityContext.windowsOptions":           `{securityContext: {windowsOptions: {}}, containers: [{name: a}]}`,
-	"PodSecurityContext.appArmorProfile":          `{securityContext: {appArmorProfile: {type: RuntimeDefault}}, containers: [{name: a}]}`,
-	"PodSecurityContext.sysctls":                  `{securityContext: {sysctls: [{name: x, value: y}]}, containers: [{name: a}]}`,
-	"PodSecurityContext.supplementalGroupsPolicy": `{securityContext: {supplementalGroupsPolicy: Strict}, containers: [{name: a}]}`,
+	"PodSecurityContext.seLinuxOptions":      `{securityContext: {seLinuxOptions: {}}, containers: [{name: a}]}`,
+	"PodSecurityContext.seLinuxChangePolicy": `{securityContext: {seLinuxChangePolicy: Recursive}, containers: [{name: a}]}`,
+	"PodSecurityContext.windowsOptions":      `{securityContext: {windowsOptions: {}}, containers: [{name: a}]}`,
 
-	"VolumeMount.recursiveReadOnly": `{containers: [{name: a, volumeMounts: [{name: v, mountPath: /v, recursiveReadOnly: Enabled}]}]}`,
-	"VolumeMount.mountPropagation":  `{containers: [{name: a, volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]}]}`,
-	"VolumeMount.bindMountOptions":  `{containers: [{name: a, volumeMounts: [{name: v, mountPath: /v, bindMountOptions: [noexec]}]}]}`,
+	"VolumeMount.bindMountOptions": `{containers: [{name: a, volumeMounts: [{name: v, mountPath: /v, bindMountOptions: [noexec]}]}]}`,
 
 	"HTTPGetAction.protocol":  `{containers: [{name: a, readinessProbe: {httpGet: {port: 1, protocol: HTTP2}}}]}`,
 	"EnvVarSource.fileKeyRef": `{containers: [{name: a, env: [{name: X, valueFrom: {fileKeyRef: {volumeName: v, path: p, key: k}}}]}]}`,

@@ -71,7 +71,13 @@ func (v *Volumes) mount(p *corev1.Pod, c *corev1.Container, i int, w World) (run
 		}
 		source = at
 	}
-	return runtime.Mount{Source: source, Target: m.MountPath, ReadOnly: m.ReadOnly || generated(vol)}, nil
+	recursive, err := pod.RecursiveReadOnly(m, w.Place.Features)
+	if err != nil {
+		return runtime.Mount{}, err
+	}
+	return runtime.Mount{
+		Source: source, Target: m.MountPath, ReadOnly: m.ReadOnly || generated(vol), Recursive: recursive, Propagation: pod.Propagation(m),
+	}, nil
 }
 
 func volumeNamed(p *corev1.Pod, name string) *corev1.Volume {

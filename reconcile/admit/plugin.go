@@ -23,6 +23,9 @@ func (Plugin) Handles(op admission.Operation) bool {
 // Admit implements admission.MutationInterface. It changes nothing.
 func (p Plugin) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	r := Request{Resource: a.GetResource().GroupResource(), Namespace: a.GetNamespace(), Name: a.GetName()}
+	if err := p.runtimeClass(a); err != nil {
+		return err
+	}
 	switch {
 	case a.GetOperation() == admission.Delete && a.GetSubresource() == "":
 		return Delete(r)

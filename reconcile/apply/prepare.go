@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -81,7 +82,7 @@ func (p *preparation) overlay() {
 		for _, d := range f.Documents {
 			k := p.key(d)
 			p.want[k] = true
-			if k.Kind.Kind != "Namespace" || k.Kind.Group != "" {
+			if k.Kind.String() != "Namespace" && k.Kind.String() != "RuntimeClass.node.k8s.io" {
 				continue
 			}
 			if _, ok := p.s.Get(k); ok {
@@ -169,6 +170,12 @@ func (p *preparation) document(d decode.Document) (Item, bool) {
 
 func (p *preparation) create(item Item, next store.Object) (Item, bool) {
 	kind := p.scheme.Of(next)
+	if pod, is := next.(*corev1.Pod); is {
+		if err := admit.RuntimeClass(p.over, pod); err != nil {
+			p.fail(item.Origin, "spec.runtimeClassName", "%s: %s", item.Key, err)
+			return item, false
+		}
+	}
 	kind.PrepareCreate(next, control.UID(p.Rand), p.Now)
 	ok := p.valid(item, kind.Validate(next))
 	request := admit.Request{Resource: kind.Resource(), Namespace: item.Key.Namespace, Name: item.Key.Name}

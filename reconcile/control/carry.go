@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -86,6 +87,11 @@ func (c *Carrier) write(tx *store.Tx, w World, write Write) error {
 	kind := c.scheme.Of(o)
 	if kind == nil {
 		return fmt.Errorf("%s %T: no such kind", write.Op, o)
+	}
+	if p, ok := o.(*corev1.Pod); ok && write.Op == Create {
+		if err := admit.RuntimeClass(tx.Snapshot, p); err != nil {
+			return err
+		}
 	}
 	if write.Op == Create {
 		kind.PrepareCreate(o, UID(w.Rand), w.Now)

@@ -71,6 +71,7 @@ func TestColumns(t *testing.T) {
 		{"a secret", `{apiVersion: v1, kind: Secret, metadata: {name: s, ` + born + `}, data: {a: YQ==}}`, "s|Opaque|1|60m"},
 		{"a service account", `{apiVersion: v1, kind: ServiceAccount, metadata: {name: s, ` + born + `}}`, "s|60m"},
 		{"a lease", `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: l, ` + born + `}, spec: {holderIdentity: n1}}`, "l|n1|60m"},
+		{"a runtime class", `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: c, ` + born + `}, handler: runc}`, "c|runc|60m"},
 		{"an event", `{apiVersion: v1, kind: Event, metadata: {name: e}, involvedObject: {kind: Pod, name: web, fieldPath: "spec.containers{a}"}, reason: Pulled, type: Normal, message: " pulled ", count: 3, source: {component: agent, host: n1}, firstTimestamp: "2026-01-01T00:00:00Z", lastTimestamp: "2026-01-01T00:59:00Z"}`,
 			"60s|Normal|Pulled|pod/web|spec.containers{a}|agent, n1|pulled|60m|3|e"},
 		{"an event of the new form", `{apiVersion: v1, kind: Event, metadata: {name: e}, involvedObject: {kind: Node, name: n1}, eventTime: "2026-01-01T00:00:00.000000Z", reportingComponent: agent, series: {count: 7, lastObservedTime: "2026-01-01T00:59:30.000000Z"}}`,

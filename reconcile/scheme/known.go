@@ -25,7 +25,6 @@ gateway.networking.k8s.io/v1: GRPCRoute Gateway GatewayClass HTTPRoute
 internal.apiserver.k8s.io/v1alpha1: StorageVersion
 lifecycle.k8s.io/v1alpha1: Eviction EvictionRequest
 networking.k8s.io/v1: IPAddress Ingress IngressClass NetworkPolicy ServiceCIDR
-node.k8s.io/v1: RuntimeClass
 policy/v1: PodDisruptionBudget
 rbac.authorization.k8s.io/v1: ClusterRole ClusterRoleBinding Role RoleBinding
 resource.k8s.io/v1: DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice

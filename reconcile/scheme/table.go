@@ -7,6 +7,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -95,6 +96,9 @@ func otherKinds() []*Kind {
 		typed(Kind{GroupVersionKind: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), Plural: "endpointslices", Namespaced: true}, rules[*discoveryv1.EndpointSlice]{
 			defaults: defaults.EndpointSlice, generation: true, changed: endpointSliceChanged,
 			validate: validate.EndpointSlice, update: validate.EndpointSliceUpdate, table: columns.EndpointSlices(),
+		}),
+		typed(Kind{GroupVersionKind: nodev1.SchemeGroupVersion.WithKind("RuntimeClass"), Plural: "runtimeclasses"}, rules[*nodev1.RuntimeClass]{
+			validate: validate.RuntimeClass, update: validate.RuntimeClassUpdate, table: columns.RuntimeClasses(),
 		}),
 	}
 }

@@ -96,6 +96,12 @@ func TestConfigurationThatIsRefused(t *testing.T) {
 			`spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0`,
 			`spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0`,
 		}},
+		{"a runtime class", `{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: c}, handler: "a.b", overhead: {podFixed: {cpu: -1}}, scheduling: {nodeSelector: {"a b": c}, tolerations: [{key: a, operator: Exists, value: x}]}}`, []string{
+			`handler: Invalid value: "a.b": must not contain dots`,
+			`overhead[cpu]: Invalid value: "-1": must be greater than or equal to 0`,
+			`scheduling.nodeSelector: Invalid value: "a b": name part`,
+			"scheduling.tolerations[0].operator: Invalid value: {\"key\":\"a\",\"operator\":\"Exists\",\"value\":\"x\"}: value must be empty when `operator` is 'Exists'",
+		}},
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 )
@@ -99,6 +100,13 @@ func Leases() Table[*coordinationv1.Lease] {
 			holder = *l.Spec.HolderIdentity
 		}
 		return []any{l.Name, holder, created(l, now)}
+	}}
+}
+
+// RuntimeClasses shows what runs their pods.
+func RuntimeClasses() Table[*nodev1.RuntimeClass] {
+	return Table[*nodev1.RuntimeClass]{header("Name,Handler,Age"), func(c *nodev1.RuntimeClass, now time.Time) []any {
+		return []any{c.Name, c.Handler, created(c, now)}
 	}}
 }
 
