@@ -35,6 +35,7 @@ type Config struct {
 	Network Network
 	Images  *image.Puller
 	Volumes *volume.Volumes
+	Tokens  volume.Tokens    // nil: pods have no tokens, and those that want one do not start
 	Logs    *stream.Logs     // nil: what containers write is left where it is
 	Keep    image.Thresholds // which images are kept; the zero value: all
 

@@ -50,7 +50,6 @@ func (u *unsupported) pod(s *corev1.PodSpec) {
 		set  bool
 		why  string
 	}{
-		{"automountServiceAccountToken", yes(s.AutomountServiceAccountToken), "service account tokens in pods (leave it out, or set it to false)"},
 		{"hostPID", s.HostPID, "sharing the host's processes"},
 		{"hostIPC", s.HostIPC, "sharing the host's IPC"},
 		{"shareProcessNamespace", yes(s.ShareProcessNamespace), "sharing processes between containers"},
@@ -169,7 +168,6 @@ func (u *unsupported) volume(path *field.Path, v *corev1.Volume) {
 	if s.Projected != nil {
 		for i, p := range s.Projected.Sources {
 			at := path.Child("projected", "sources").Index(i)
-			u.not(p.ServiceAccountToken != nil, at, "serviceAccountToken", "service account tokens in pods")
 			u.not(p.ClusterTrustBundle != nil, at, "clusterTrustBundle", "trust bundles")
 			u.not(p.PodCertificate != nil, at, "podCertificate", "certificates of pods")
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -44,7 +45,7 @@ type preparation struct {
 	*Applier
 	Request
 	s      *store.Snapshot // as it is
-	over   *store.Snapshot // with the namespaces that the commit brings
+	over   *store.Snapshot // with the namespaces and service accounts that the commit brings
 	plan   *Plan
 	want   map[store.Key]bool
 	before map[store.Key]Item
@@ -74,20 +75,21 @@ func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
 	return p.plan, p.guard()
 }
 
-// overlay is the snapshot with the namespaces that the change creates.
+// overlay is the snapshot with the namespaces and service accounts that the change creates.
 func (p *preparation) overlay() {
 	var brought []store.Object
 	for _, f := range p.Change.Files {
 		for _, d := range f.Documents {
 			k := p.key(d)
 			p.want[k] = true
-			if k.Kind.Kind != "Namespace" || k.Kind.Group != "" {
+			if k.Kind.Group != "" || k.Kind.Kind != "Namespace" && k.Kind.Kind != "ServiceAccount" {
 				continue
 			}
 			if _, ok := p.s.Get(k); ok {
 				continue
 			}
 			if o, err := p.scheme.Typed(d.Object); err == nil {
+				o.SetNamespace(k.Namespace)
 				brought = append(brought, o)
 			}
 		}
@@ -170,7 +172,7 @@ func (p *preparation) document(d decode.Document) (Item, bool) {
 func (p *preparation) create(item Item, next store.Object) (Item, bool) {
 	kind := p.scheme.Of(next)
 	kind.PrepareCreate(next, control.UID(p.Rand), p.Now)
-	ok := p.valid(item, kind.Validate(next))
+	ok := p.valid(item, kind.Validate(next)) && p.account(item, next)
 	request := admit.Request{Resource: kind.Resource(), Namespace: item.Key.Namespace, Name: item.Key.Name}
 	if err := admit.Create(p.over, request); err != nil {
 		p.fail(item.Origin, "metadata.namespace", "%s: %s", item.Key, err)
@@ -178,6 +180,19 @@ func (p *preparation) create(item Item, next store.Object) (Item, bool) {
 	}
 	item.Op, item.next = Create, next
 	return item, ok
+}
+
+// account gives a pod what its service account brings, which may come with the same commit.
+func (p *preparation) account(item Item, o store.Object) bool {
+	pod, is := o.(*corev1.Pod)
+	if !is {
+		return true
+	}
+	if err := admit.Account(p.over, pod); err != nil {
+		p.fail(item.Origin, "spec.serviceAccountName", "%s: %s", item.Key, err)
+		return false
+	}
+	return true
 }
 
 func (p *preparation) update(item Item, next store.Object) (Item, bool) {

@@ -18,3 +18,7 @@ func TestNodePlans(t *testing.T) { controltest.Golden(t, Nodes{}, "testdata/node
 func TestSystemPlans(t *testing.T) {
 	controltest.Golden(t, System{ServiceAddress: netip.MustParseAddr("10.43.0.1"), API: netip.MustParseAddrPort("10.42.0.1:6443")}, "testdata/system/*.txtar")
 }
+
+func TestAccountPlans(t *testing.T) {
+	controltest.Golden(t, Accounts{CA: []byte("a certificate")}, "testdata/accounts/*.txtar")
+}
