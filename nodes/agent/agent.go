@@ -112,7 +112,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.life, a.spawn = ctx, wg.Go
 	err := a.Begin(ctx)
 	if err == nil {
-		for _, part := range []func(context.Context) error{a.report.loop.Run, a.heart.Run, a.prober.Run, a.collector.Run, a.watchStore, a.watchRuntime, a.awaitWhole} {
+		for _, part := range []func(context.Context) error{
+			a.report.loop.Run, a.heart.Run, a.prober.Run, a.collector.Run, a.watchStore, a.watchRuntime, a.watchStorage, a.awaitWhole,
+		} {
 			wg.Go(func() { part(ctx) })
 		}
 		err = a.loop.Run(ctx)

@@ -92,7 +92,7 @@ func (v *view) check(c *container) {
 	if v.seen.Network != Here {
 		return
 	}
-	ending := v.want.DeletionTimestamp != nil || v.over()
+	ending := v.ending() || v.over()
 	if !v.started(c) {
 		if !ending {
 			v.probe(c, Startup, false)

@@ -66,7 +66,7 @@ func (v *view) state(c *container) corev1.ContainerState {
 	end := c.ended(v.seen.Messages)
 	waiting := v.failing(c)
 	switch {
-	case end != nil && (verdict == done || v.want.DeletionTimestamp != nil || v.over() || c.role == initial && v.initialized()):
+	case end != nil && (verdict == done || v.ending() || v.over() || c.role == initial && v.initialized()):
 		return corev1.ContainerState{Terminated: end}
 	case waiting != nil:
 	case verdict == wait:

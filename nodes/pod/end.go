@@ -16,25 +16,28 @@ func (v *view) end() {
 		v.release(true)
 		return
 	}
-	v.takeDown()
+	v.takeDown(graceOf(v.want))
 }
 
-// windUp ends what still runs of a pod that is over.
+// windUp ends what still runs of a pod that is over, or that this machine ends.
 func (v *view) windUp() {
+	grace := graceOf(v.want)
+	if v.eviction != nil {
+		grace = min(grace, v.eviction.Grace)
+	}
 	if v.anyRunning() {
-		v.takeDown()
+		v.takeDown(grace)
 	}
 }
 
 // takeDown ends all that runs: first nobody is led to the pod any more, then its containers are told to end, sidecars after
 // the others and the last one first, then they are killed.
-func (v *view) takeDown() {
+func (v *view) takeDown(grace time.Duration) {
 	for c := range v.all() {
 		if c.running() {
 			v.check(c)
 		}
 	}
-	grace := graceOf(v.want)
 	if grace > 0 && !v.withdrawn() {
 		return
 	}

@@ -41,6 +41,7 @@ type Seen struct {
 	Stops    map[runtime.ID]Stop   // containers that were told to end
 	Messages map[runtime.ID]string // the last words of containers that ended
 	Withdraw Withdrawal            // of the address from all services
+	Eviction *Eviction             // this machine ends the pod; nil: it does not
 	Failed   map[Move]Failure      // moves that failed, until they succeed
 	Status   *corev1.PodStatus     // that of the last decision; nil: the stored one counts
 }
@@ -162,7 +163,7 @@ func Decide(want *corev1.Pod, seen Seen, now time.Time) Next {
 	case finished(v.next.Status.Phase):
 		v.finish()
 	case len(v.unsupported) > 0:
-	case v.over():
+	case v.eviction != nil || v.over():
 		v.windUp()
 	default:
 		v.bringUp()
@@ -182,6 +183,7 @@ type view struct {
 	init, main  []container
 	extra       []container // ephemeral ones
 	unsupported []string
+	eviction    *Eviction // nil: none
 	next        Next
 }
 
@@ -199,6 +201,7 @@ func newView(want *corev1.Pod, seen Seen, now time.Time) *view {
 	v.init = v.containers(initial, want.Spec.InitContainers, runs, v.prev.InitContainerStatuses, want.Status.InitContainerStatuses)
 	v.main = v.containers(regular, want.Spec.Containers, runs, v.prev.ContainerStatuses, want.Status.ContainerStatuses)
 	v.extra = v.containers(ephemeral, ephemerals(&want.Spec), runs, v.prev.EphemeralContainerStatuses, want.Status.EphemeralContainerStatuses)
+	v.eviction = v.evicted()
 	for _, e := range Unsupported(&want.Spec) {
 		v.unsupported = append(v.unsupported, "spec."+e.Error())
 	}

@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,9 @@ func (v *view) status() corev1.PodStatus {
 	if s.Phase == corev1.PodFailed && v.expired() {
 		s.Reason, s.Message = deadlineExceeded, "Pod was active on the node longer than the specified deadline"
 	}
+	if e := v.eviction; e != nil {
+		s.Reason, s.Message = e.Reason, e.Message
+	}
 	s.Conditions = mergeConditions(v.conditions(&s), v.want.Status.Conditions)
 	return s
 }
@@ -52,7 +56,9 @@ func when(t time.Time) metav1.Time { return metav1.NewTime(t.Truncate(time.Secon
 // phase follows Kubernetes' rules for what containers in which states add up to. Sidecars do not count, but that a pod is
 // not over while one of its containers runs.
 func (v *view) phase() corev1.PodPhase {
-	switch {
+	switch e := v.eviction; {
+	case e != nil && e.Reason != "" && !v.anyRunning():
+		return corev1.PodFailed
 	case (v.want.DeletionTimestamp != nil || v.over()) && !v.anyRunning():
 		return v.outcome()
 	case !v.initialized():
@@ -110,12 +116,12 @@ func Merge(status, live corev1.PodStatus) corev1.PodStatus {
 func mergeConditions(ours, theirs []corev1.PodCondition) []corev1.PodCondition {
 	all := make([]corev1.PodCondition, 0, len(ours)+len(theirs))
 	for _, c := range ours {
-		if Owned(c.Type) {
+		if Owned(c.Type) || disrupted(c) {
 			all = append(all, c)
 		}
 	}
 	for _, c := range theirs {
-		if !Owned(c.Type) {
+		if !Owned(c.Type) && !slices.ContainsFunc(all, func(o corev1.PodCondition) bool { return o.Type == c.Type }) {
 			all = append(all, c)
 		}
 	}
@@ -128,6 +134,9 @@ func (v *view) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 	cs := []corev1.PodCondition{
 		of(corev1.PodReadyToStartContainers, v.connected(s)), of(corev1.PodInitialized, v.initializedCondition(s)),
 		of(corev1.PodReady, v.ready(containers)), of(corev1.ContainersReady, containers),
+	}
+	if e := v.eviction; e != nil && e.Reason != "" {
+		cs = append(cs, e.condition())
 	}
 	for i := range cs {
 		cs[i].ObservedGeneration = v.want.Generation

@@ -174,7 +174,6 @@ func (u *unsupported) volume(path *field.Path, v *corev1.Volume) {
 	}
 	if e := s.EmptyDir; e != nil {
 		u.not(e.Medium != corev1.StorageMediumDefault && e.Medium != corev1.StorageMediumMemory, path.Child("emptyDir"), "medium", "huge pages")
-		u.not(e.SizeLimit != nil && e.Medium == corev1.StorageMediumDefault, path.Child("emptyDir"), "sizeLimit", "a size limit on disk (it works with medium: Memory)")
 	}
 	if s.EmptyDir != nil || s.ConfigMap != nil || s.Secret != nil || s.DownwardAPI != nil || s.Projected != nil || s.HostPath != nil {
 		return

@@ -33,7 +33,7 @@ var supported = map[reflect.Type]string{
 	reflect.TypeFor[corev1.HTTPGetAction]():        `path port host scheme httpHeaders`,
 	reflect.TypeFor[corev1.EnvVarSource]():         `fieldRef resourceFieldRef configMapKeyRef secretKeyRef`,
 	reflect.TypeFor[corev1.VolumeProjection]():     `secret downwardAPI configMap serviceAccountToken`,
-	reflect.TypeFor[corev1.EmptyDirVolumeSource](): `mode`,
+	reflect.TypeFor[corev1.EmptyDirVolumeSource](): `mode sizeLimit`,
 	reflect.TypeFor[corev1.ContainerPort]():        `name containerPort protocol hostPort hostIP`,
 	reflect.TypeFor[corev1.ResourceRequirements](): `limits requests`,
 }
@@ -80,7 +80,6 @@ var refused = map[string]string{
 	"VolumeProjection.clusterTrustBundle": `{volumes: [{name: v, projected: {sources: [{clusterTrustBundle: {path: t}}]}}], containers: [{name: a}]}`,
 	"VolumeProjection.podCertificate":     `{volumes: [{name: v, projected: {sources: [{podCertificate: {}}]}}], containers: [{name: a}]}`,
 	"EmptyDirVolumeSource.medium":         `{volumes: [{name: v, emptyDir: {medium: HugePages}}], containers: [{name: a}]}`,
-	"EmptyDirVolumeSource.sizeLimit":      `{volumes: [{name: v, emptyDir: {sizeLimit: 1Gi}}], containers: [{name: a}]}`,
 	"ResourceRequirements.claims":         `{containers: [{name: a, resources: {claims: [{name: x}]}}]}`,
 }
 

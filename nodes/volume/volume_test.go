@@ -641,3 +641,26 @@ func TestAHostPathIsWhatItsTypeSays(t *testing.T) {
 		t.Errorf("what no type says is not made as a folder: %v", err)
 	}
 }
+
+func TestWhatAPodUsesOfTheDiskIsMeasured(t *testing.T) {
+	v := plain(t)
+	p := parse(t, `{containers: [{name: a}], volumes: [{name: e, emptyDir: {}}, {name: h, hostPath: {path: /etc}}]}`)
+	if _, err := v.Make(p, newCluster(t).world()); err != nil {
+		t.Fatal(err)
+	}
+	before := v.Usage(t.Context(), p)
+	at := v.path("u", &p.Spec.Volumes[0])
+	if err := errors.Join(os.MkdirAll(at+"/deep/er", 0o755), os.WriteFile(at+"/deep/er/file", make([]byte, 1<<20), 0o600), os.Link(at+"/deep/er/file", at+"/again"),
+		os.MkdirAll(v.ContainerDir("u", "a"), 0o755), os.WriteFile(v.ContainerDir("u", "a")+"/0.log", make([]byte, 1<<20), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	after := v.Usage(t.Context(), p)
+	for what, grew := range map[string]int64{"the folder": after.Volumes["e"] - before.Volumes["e"], "the log": after.Containers["a"] - before.Containers["a"]} {
+		if grew < 1<<20 || grew > 1<<20+64<<10 {
+			t.Errorf("%s grew by %d bytes, want a little over a MiB", what, grew)
+		}
+	}
+	if _, ok := after.Volumes["h"]; ok || len(after.Volumes) != 1 {
+		t.Errorf("measured are %v", after.Volumes)
+	}
+}
