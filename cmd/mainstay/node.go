@@ -121,7 +121,7 @@ func (o *upOptions) socket() string {
 func (o *upOptions) namespace() string { return "mainstay-" + o.node }
 
 // open opens the dataplane and the runtime, and makes the agent.
-func (n *node) open(ctx context.Context, st store.Reader, nodeRange netip.Prefix, w agent.Writer) (err error) {
+func (n *node) open(ctx context.Context, st store.Reader, nodeRange netip.Prefix, w agent.Writer, tokens volume.Tokens) (err error) {
 	if n.dataplane, err = bpf.Open(n.o.bpf(n.tree)); err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (n *node) open(ctx context.Context, st store.Reader, nodeRange netip.Prefix
 	}
 	n.agent, err = agent.New(agent.Config{
 		Node: describe, Guard: guard, Reader: st, Writer: w, Runtime: n.runtime, Network: podNetwork{n.network, n.services},
-		Images: image.NewPuller(images, parallelPulls), Keep: n.o.images, Volumes: volumes, Logs: stream.New(0, 0), Log: n.log,
+		Images: image.NewPuller(images, parallelPulls), Keep: n.o.images, Volumes: volumes, Tokens: tokens, Logs: stream.New(0, 0), Log: n.log,
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/netip"
@@ -193,6 +194,21 @@ func (i *simImages) Import(context.Context, io.Reader) ([]image.Image, error) { 
 func (i *simImages) List(context.Context) ([]image.Image, error)              { return nil, nil }
 func (i *simImages) Remove(context.Context, string) error                     { return nil }
 func (i *simImages) Disk(context.Context) (image.Disk, error)                 { return image.Disk{}, nil }
+
+// simTokens are tokens that need no key.
+type simTokens struct{ sim *sim }
+
+func (k simTokens) ForPod(s *store.Snapshot, p *corev1.Pod, _ *corev1.ServiceAccountTokenProjection, old string) (string, time.Time, error) {
+	const life = 48 * time.Minute
+	account, ok := store.Get[*corev1.ServiceAccount](s, p.Namespace, p.Spec.ServiceAccountName)
+	switch begun, err := time.Parse(time.RFC3339Nano, old); {
+	case !ok:
+		return "", time.Time{}, fmt.Errorf("serviceaccount %q not found", p.Spec.ServiceAccountName)
+	case err == nil && k.sim.now.Before(begun.Add(life)) && begun.After(account.CreationTimestamp.Time):
+		return old, begun.Add(life), nil
+	}
+	return k.sim.now.Format(time.RFC3339Nano), k.sim.now.Add(life), nil
+}
 
 // misfortune is what happens by itself, or by somebody's hand, beside the commits.
 func (w *sim) misfortune() {

@@ -128,7 +128,7 @@ func (w *sim) begin() {
 	w.must(err)
 	opts := control.Options{Now: w.clock, Rand: l.rng}
 	l.engine = control.NewEngine(simPlanner{simStore{l.store, w}, l}, l.carrier, opts,
-		w.witnessed(controllers(w.clock(), simServices.Addr().Next(), netip.MustParseAddrPort("10.244.0.1:6443")))...)
+		w.witnessed(controllers(w.clock(), simServices.Addr().Next(), netip.MustParseAddrPort("10.244.0.1:6443"), []byte("a certificate")))...)
 	l.scheduler = schedule.New(simStore{l.store, w}, l.carrier, plugin.Default(), opts)
 	l.services, err = service.New(l.ctx, service.Config{Store: l.store, Node: simNode, Tables: w.faultyTables(), Grace: w.grace, Now: w.clock})
 	w.must(err)
@@ -178,6 +178,7 @@ func (l *simLife) newAgent() {
 	puller := image.NewPuller(w.images, 3)
 	puller.Now = w.clock
 	a, err := agent.New(agent.Config{
+		Tokens: simTokens{w},
 		Node:   agent.Node{Name: simNode, Address: netip.MustParseAddr("192.0.2.1"), Resolv: "/nowhere", PodRange: simPods.String()},
 		Reader: l.store, Writer: simWriter{&agent.Local{Store: simStore{l.store, w}, Now: w.clock, UID: func() types.UID { return control.UID(l.rng) }}},
 		Runtime: w.fake, Network: w.net, Images: puller, Volumes: w.volumes, Starts: 2, Now: w.clock,

@@ -69,6 +69,7 @@ type controlPlane struct {
 	carrier   *control.Carrier
 	hosted    *repo.Hosted
 	authority *access.Authority
+	issuer    *access.Issuer
 	delivery  *delivery.Delivery
 }
 
@@ -107,7 +108,7 @@ func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) 
 	for _, k := range s.Stored() {
 		h.objects += s.Len(k)
 	}
-	if err := n.open(ctx, h.control.store, h.nodeRange, &agent.Local{Store: h.control.store, UID: h.control.uid, Now: time.Now}); err != nil {
+	if err := n.open(ctx, h.control.store, h.nodeRange, &agent.Local{Store: h.control.store, UID: h.control.uid, Now: time.Now}, h.control.issuer); err != nil {
 		return h, err
 	}
 	if err := h.serve(ctx); err != nil {
@@ -133,6 +134,9 @@ func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
 	c.applier = apply.New(c.scheme, patcher, c.addresses.Give)
 	c.carrier = control.NewCarrier(c.scheme)
 	if c.authority, err = access.LoadAuthority(o.under("pki"), time.Now()); err != nil {
+		return nil, err
+	}
+	if c.issuer, err = access.LoadIssuer(o.under("pki"), time.Now); err != nil {
 		return nil, err
 	}
 	if c.backend, err = disk.Open(o.under("store"), c.scheme.Codec(), disk.Options{AcceptLoss: o.acceptLoss, Reserve: o.reserved, Log: log}); err != nil {
@@ -166,11 +170,12 @@ func watchFiles(ctx context.Context, path string, changed func()) error {
 	return trigger.Folder(path, changed).Run(ctx)
 }
 
-// controllers are all that there are, from began on. address is that of the service kubernetes, api is where it leads.
-func controllers(began time.Time, address netip.Addr, api netip.AddrPort) []control.Controller {
+// controllers are all that there are, from began on. address is that of the service kubernetes, api is where it leads, ca the
+// certificate of the authority that its own is signed by.
+func controllers(began time.Time, address netip.Addr, api netip.AddrPort, ca []byte) []control.Controller {
 	return []control.Controller{
 		lifecycle.System{ServiceAddress: address, API: api},
-		lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
+		lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
 		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{},
 	}
 }
@@ -178,7 +183,7 @@ func controllers(began time.Time, address netip.Addr, api netip.AddrPort) []cont
 // work starts what turns wishes into work.
 func (h *house) work() {
 	c, opts := h.control, control.Options{Log: h.log}
-	all := controllers(time.Now(), h.o.serviceRange.Masked().Addr().Next(), netip.AddrPortFrom(h.node.gateway(), apiPort))
+	all := controllers(time.Now(), h.o.serviceRange.Masked().Addr().Next(), netip.AddrPortFrom(h.node.gateway(), apiPort), c.authority.PEM())
 	h.runner(control.NewEngine(c.store, c.carrier, opts, all...).Run)
 	h.runner(schedule.New(c.store, c.carrier, plugin.Default(), opts).Run)
 	h.runner(c.delivery.Run)
@@ -201,7 +206,7 @@ func (h *house) serve(ctx context.Context) error {
 	}
 	h.closer(inside.Close)
 	server, err := api.New(api.Config{
-		Scheme: c.scheme, Store: c.store, Authority: c.authority, Logs: h.node.agent, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
+		Scheme: c.scheme, Store: c.store, Authority: c.authority, Issuer: c.issuer, Logs: h.node.agent, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
 		Listeners: []net.Listener{local, inside}, Handlers: map[string]http.Handler{backupPath: h.backups().handler(h.log)}, Version: version, Log: h.log, Now: time.Now,
 		Hosts: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", o.serviceRange.Masked().Addr().Next().String()},
 	})

@@ -173,7 +173,8 @@ func (a *Agent) attach(ctx context.Context, w *worker, want *corev1.Pod) error {
 
 func (a *Agent) makeVolumes(w *worker, want *corev1.Pod, s *store.Snapshot) error {
 	w.seen.Files = pod.Unknown
-	if err := a.cfg.Volumes.Make(want, a.world(w, s)); err != nil {
+	again, err := a.cfg.Volumes.Make(want, a.world(w, s))
+	if err != nil {
 		return err
 	}
 	if w.made == "" { // once is enough
@@ -182,6 +183,7 @@ func (a *Agent) makeVolumes(w *worker, want *corev1.Pod, s *store.Snapshot) erro
 			a.podEvent(want, warning("DNSConfigForming", "", note))
 		}
 	}
+	w.again = again
 	w.seen.Volumes, w.seen.Stale = pod.Here, false
 	w.made = volume.Version(want, s)
 	return nil

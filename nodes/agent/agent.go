@@ -35,6 +35,7 @@ type Config struct {
 	Network Network
 	Images  *image.Puller
 	Volumes *volume.Volumes
+	Tokens  volume.Tokens    // nil: pods have no tokens, and those that want one do not start
 	Logs    *stream.Logs     // nil: what containers write is left where it is
 	Keep    image.Thresholds // which images are kept; the zero value: all
 	Guard   *Guard           // nil: this node never drives pods away
@@ -117,7 +118,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.life, a.spawn = ctx, wg.Go
 	err := a.Begin(ctx)
 	if err == nil {
-		for _, part := range []func(context.Context) error{a.report.loop.Run, a.heart.Run, a.guard.Run, a.prober.Run, a.collector.Run, a.watchStore, a.watchRuntime, a.awaitWhole} {
+		for _, part := range []func(context.Context) error{
+			a.report.loop.Run, a.heart.Run, a.guard.Run, a.prober.Run, a.collector.Run, a.watchStore, a.watchRuntime, a.watchStorage, a.awaitWhole,
+		} {
 			wg.Go(func() { part(ctx) })
 		}
 		err = a.loop.Run(ctx)

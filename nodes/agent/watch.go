@@ -92,7 +92,7 @@ func (a *Agent) Followed(d store.Delta) {
 			if o.Name == a.cfg.Node.Name && !a.known(a.cfg.Reader.Snapshot()) {
 				a.heart.Wake(struct{}{})
 			}
-		case *corev1.ConfigMap, *corev1.Secret:
+		case *corev1.ConfigMap, *corev1.Secret, *corev1.ServiceAccount:
 			a.referred(a.cfg.Reader.Snapshot().Key(o))
 		}
 	}

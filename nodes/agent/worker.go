@@ -23,6 +23,7 @@ type worker struct {
 	key     store.Key // under Agent.mu
 	seen    pod.Seen
 	made    string                         // what the volumes were made from
+	again   time.Time                      // when they are to be made anew, as their tokens get old; zero: never
 	refs    []store.Key                    // what the pod refers to
 	copying map[runtime.ID]<-chan struct{} // runs whose output is, or was, copied to the log; closed at its end
 	pulls   map[string]context.CancelFunc  // end the pulls that go on, by container
@@ -76,7 +77,7 @@ func (a *Agent) turn(ctx context.Context, uid types.UID) (time.Duration, error) 
 		}
 		hold.sync(next.Steps)
 		if len(next.Steps) == 0 {
-			return a.patient(w, want, s, next.After), nil
+			return w.soonest(a.patient(w, want, s, next.After), a.cfg.Now()), nil
 		}
 		if done := a.act(ctx, hold, w, want, s, next.Steps); !done {
 			return next.After, nil // a free slot wakes it
@@ -87,6 +88,14 @@ func (a *Agent) turn(ctx context.Context, uid types.UID) (time.Duration, error) 
 		a.collect(w)
 	}
 	return time.Millisecond, nil
+}
+
+// soonest is when the pod must be looked at again: after d (0: when something happens), or when its volumes get old.
+func (w *worker) soonest(d time.Duration, now time.Time) time.Duration {
+	if rest := w.again.Sub(now); rest > 0 && w.seen.Volumes == pod.Here && (d == 0 || rest < d) {
+		return rest
+	}
+	return d
 }
 
 // open takes up a pod for a turn, with what came in for it.
@@ -169,7 +178,8 @@ func (a *Agent) want(s *store.Snapshot, w *worker, key store.Key) *corev1.Pod {
 
 // refer keeps account of what a pod refers to, and whether its volumes still show it.
 func (a *Agent) refer(w *worker, want *corev1.Pod, s *store.Snapshot) {
-	w.seen.Stale = w.seen.Volumes == pod.Here && w.made != volume.Version(want, s)
+	old := !w.again.IsZero() && !a.cfg.Now().Before(w.again)
+	w.seen.Stale = w.seen.Volumes == pod.Here && (old || w.made != volume.Version(want, s))
 	refs := append(volume.Refs(want, s.Kinds()), pod.Refs(want, s.Kinds())...)
 	if len(refs) == 0 && len(w.refs) == 0 {
 		return
@@ -241,5 +251,5 @@ func (w *worker) container(id runtime.ID) *runtime.Container {
 
 // world is what volumes and variables come from.
 func (a *Agent) world(w *worker, s *store.Snapshot) volume.World {
-	return volume.World{Snapshot: s, Place: a.place, Address: w.seen.Address}
+	return volume.World{Snapshot: s, Place: a.place, Address: w.seen.Address, Tokens: a.cfg.Tokens}
 }

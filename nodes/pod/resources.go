@@ -121,7 +121,7 @@ func resourceValue(c *corev1.Container, name string, divisor resource.Quantity, 
 		return 0, false
 	}
 	key := corev1.ResourceName(res)
-	if key != corev1.ResourceCPU && key != corev1.ResourceMemory && key != corev1.ResourceEphemeralStorage {
+	if key != corev1.ResourceCPU && key != corev1.ResourceMemory && key != corev1.ResourceEphemeralStorage && !strings.HasPrefix(res, corev1.ResourceHugePagesPrefix) {
 		return 0, false
 	}
 	q, ok := list[key]

@@ -50,7 +50,6 @@ func (u *unsupported) pod(s *corev1.PodSpec) {
 		set  bool
 		why  string
 	}{
-		{"automountServiceAccountToken", yes(s.AutomountServiceAccountToken), "service account tokens in pods (leave it out, or set it to false)"},
 		{"os", s.OS != nil && s.OS.Name != corev1.Linux, "an operating system other than Linux"},
 		{"hostUsers", s.HostUsers != nil && !*s.HostUsers, "user namespaces"},
 		{"resourceClaims", len(s.ResourceClaims) > 0, "resource claims"},
@@ -137,14 +136,12 @@ func (u *unsupported) volume(path *field.Path, v *corev1.Volume) {
 	if s.Projected != nil {
 		for i, p := range s.Projected.Sources {
 			at := path.Child("projected", "sources").Index(i)
-			u.not(p.ServiceAccountToken != nil, at, "serviceAccountToken", "service account tokens in pods")
 			u.not(p.ClusterTrustBundle != nil, at, "clusterTrustBundle", "trust bundles")
 			u.not(p.PodCertificate != nil, at, "podCertificate", "certificates of pods")
 		}
 	}
 	if e := s.EmptyDir; e != nil {
 		u.not(e.Medium != corev1.StorageMediumDefault && e.Medium != corev1.StorageMediumMemory, path.Child("emptyDir"), "medium", "huge pages")
-		u.not(e.SizeLimit != nil && e.Medium == corev1.StorageMediumDefault, path.Child("emptyDir"), "sizeLimit", "a size limit on disk (it works with medium: Memory)")
 	}
 	if s.EmptyDir != nil || s.ConfigMap != nil || s.Secret != nil || s.DownwardAPI != nil || s.Projected != nil || s.HostPath != nil {
 		return

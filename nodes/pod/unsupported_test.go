@@ -15,8 +15,8 @@ var supported = map[reflect.Type]string{
 	reflect.TypeFor[corev1.PodSpec](): `volumes initContainers containers restartPolicy terminationGracePeriodSeconds dnsPolicy
 		hostNetwork securityContext imagePullSecrets hostname subdomain hostAliases dnsConfig readinessGates enableServiceLinks hostnameOverride
 		nodeName nodeSelector affinity schedulerName tolerations priorityClassName priority preemptionPolicy topologySpreadConstraints schedulingGates
-		serviceAccountName serviceAccount activeDeadlineSeconds ephemeralContainers setHostnameAsFQDN hostPID hostIPC shareProcessNamespace
-		runtimeClassName overhead resources`,
+		serviceAccountName serviceAccount automountServiceAccountToken activeDeadlineSeconds ephemeralContainers setHostnameAsFQDN hostPID hostIPC
+		shareProcessNamespace runtimeClassName overhead resources`,
 	reflect.TypeFor[corev1.Container](): `name image command args workingDir ports envFrom env resources volumeMounts livenessProbe readinessProbe
 		startupProbe terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext resizePolicy lifecycle
 		restartPolicy restartPolicyRules`,
@@ -33,20 +33,19 @@ var supported = map[reflect.Type]string{
 	reflect.TypeFor[corev1.GRPCAction]():           `port service mode`,
 	reflect.TypeFor[corev1.HTTPGetAction]():        `path port host scheme httpHeaders`,
 	reflect.TypeFor[corev1.EnvVarSource]():         `fieldRef resourceFieldRef configMapKeyRef secretKeyRef`,
-	reflect.TypeFor[corev1.VolumeProjection]():     `secret downwardAPI configMap`,
-	reflect.TypeFor[corev1.EmptyDirVolumeSource](): `mode`,
+	reflect.TypeFor[corev1.VolumeProjection]():     `secret downwardAPI configMap serviceAccountToken`,
+	reflect.TypeFor[corev1.EmptyDirVolumeSource](): `mode sizeLimit`,
 	reflect.TypeFor[corev1.ContainerPort]():        `name containerPort protocol hostPort hostIP`,
 	reflect.TypeFor[corev1.ResourceRequirements](): `limits requests`,
 }
 
 // refused is, for each of the other fields, a pod that Unsupported must refuse for it, or "ignored: why".
 var refused = map[string]string{
-	"PodSpec.automountServiceAccountToken": `{automountServiceAccountToken: true, containers: [{name: a}]}`,
-	"PodSpec.os":                           `{os: {name: windows}, containers: [{name: a}]}`,
-	"PodSpec.hostUsers":                    `{hostUsers: false, containers: [{name: a}]}`,
-	"PodSpec.resourceClaims":               `{resourceClaims: [{name: x}], containers: [{name: a}]}`,
-	"PodSpec.schedulingGroup":              `{schedulingGroup: {}, containers: [{name: a}]}`,
-	"PodSpec.evictionResponders":           `{evictionResponders: [{}], containers: [{name: a}]}`,
+	"PodSpec.os":                 `{os: {name: windows}, containers: [{name: a}]}`,
+	"PodSpec.hostUsers":          `{hostUsers: false, containers: [{name: a}]}`,
+	"PodSpec.resourceClaims":     `{resourceClaims: [{name: x}], containers: [{name: a}]}`,
+	"PodSpec.schedulingGroup":    `{schedulingGroup: {}, containers: [{name: a}]}`,
+	"PodSpec.evictionResponders": `{evictionResponders: [{}], containers: [{name: a}]}`,
 
 	"ContainerRestartRule.action": `{containers: [{name: a, restartPolicy: Never, restartPolicyRules: [{action: RestartAllContainers}]}]}`,
 	"Container.volumeDevices":     `{containers: [{name: a, volumeDevices: [{name: x}]}]}`,
@@ -66,12 +65,10 @@ var refused = map[string]string{
 	"HTTPGetAction.protocol":  `{containers: [{name: a, readinessProbe: {httpGet: {port: 1, protocol: HTTP2}}}]}`,
 	"EnvVarSource.fileKeyRef": `{containers: [{name: a, env: [{name: X, valueFrom: {fileKeyRef: {volumeName: v, path: p, key: k}}}]}]}`,
 
-	"VolumeProjection.serviceAccountToken": `{volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}], containers: [{name: a}]}`,
-	"VolumeProjection.clusterTrustBundle":  `{volumes: [{name: v, projected: {sources: [{clusterTrustBundle: {path: t}}]}}], containers: [{name: a}]}`,
-	"VolumeProjection.podCertificate":      `{volumes: [{name: v, projected: {sources: [{podCertificate: {}}]}}], containers: [{name: a}]}`,
-	"EmptyDirVolumeSource.medium":          `{volumes: [{name: v, emptyDir: {medium: HugePages}}], containers: [{name: a}]}`,
-	"EmptyDirVolumeSource.sizeLimit":       `{volumes: [{name: v, emptyDir: {sizeLimit: 1Gi}}], containers: [{name: a}]}`,
-	"ResourceRequirements.claims":          `{containers: [{name: a, resources: {claims: [{name: x}]}}]}`,
+	"VolumeProjection.clusterTrustBundle": `{volumes: [{name: v, projected: {sources: [{clusterTrustBundle: {path: t}}]}}], containers: [{name: a}]}`,
+	"VolumeProjection.podCertificate":     `{volumes: [{name: v, projected: {sources: [{podCertificate: {}}]}}], containers: [{name: a}]}`,
+	"EmptyDirVolumeSource.medium":         `{volumes: [{name: v, emptyDir: {medium: HugePages}}], containers: [{name: a}]}`,
+	"ResourceRequirements.claims":         `{containers: [{name: a, resources: {claims: [{name: x}]}}]}`,
 }
 
 func TestEveryFieldOfAPodIsActedUponOrRefused(t *testing.T) {

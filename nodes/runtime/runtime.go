@@ -60,6 +60,9 @@ type Runtime interface {
 	// reader ends (io.EOF) when the container has ended and all is read. Only one reader at a time.
 	Output(ctx context.Context, id ID) (stdout, stderr io.ReadCloser, err error)
 
+	// Written is how many bytes of disk a container has written to its own file system. ErrNotFound if it is not there.
+	Written(ctx context.Context, id ID) (int64, error)
+
 	// Events yields each pod that is here, and from then on those of which a container started or ended. It may name a pod
 	// too often, and drops none while it runs. It ends with ctx, with its error.
 	Events(ctx context.Context) iter.Seq2[types.UID, error]

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -60,7 +61,7 @@ func holds(dir string, files content, group *int64) bool {
 		name, _ := filepath.Rel(dir, path)
 		want, ok := files[name]
 		info, err := d.Info()
-		if !ok || err != nil || info.Mode() != groupMode(want.mode, group) {
+		if !ok || err != nil || info.Mode() != groupMode(want.mode, group) || !owned(info, want.owner) {
 			return fs.ErrInvalid
 		}
 		data, err := os.ReadFile(path)
@@ -71,6 +72,12 @@ func holds(dir string, files content, group *int64) bool {
 		return nil
 	})
 	return err == nil && found == len(files)
+}
+
+// owned tells whether a file belongs to whom it should.
+func owned(info fs.FileInfo, owner *int64) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return owner == nil || ok && int64(st.Uid) == *owner
 }
 
 // groupMode is the mode of a file whose group is to be able to read it, if there is one.
@@ -125,12 +132,25 @@ func writeFile(dir, name string, f file, group *int64) error {
 	if err := os.WriteFile(path, f.data, 0o600); err != nil {
 		return err
 	}
-	if group != nil {
-		if err := os.Chown(path, -1, int(*group)); err != nil {
-			return err
-		}
+	if err := chown(path, f.owner, group); err != nil {
+		return err
 	}
 	return os.Chmod(path, groupMode(f.mode, group))
+}
+
+// chown gives a file to whom it belongs; nil leaves it to root.
+func chown(path string, owner, group *int64) error {
+	if owner == nil && group == nil {
+		return nil
+	}
+	uid, gid := -1, -1
+	if owner != nil {
+		uid = int(*owner)
+	}
+	if group != nil {
+		gid = int(*group)
+	}
+	return os.Chown(path, uid, gid)
 }
 
 // top is the first part of a path.

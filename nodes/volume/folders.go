@@ -1,10 +1,12 @@
 package volume
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -85,26 +87,43 @@ func checkHostPath(h *corev1.HostPathVolumeSource) error {
 	}
 	switch want {
 	case corev1.HostPathUnset:
+		if _, err := os.Lstat(h.Path); isNotExist(err) {
+			return os.MkdirAll(h.Path, 0o755)
+		}
 		return nil
 	case corev1.HostPathDirectoryOrCreate:
-		if err := os.MkdirAll(h.Path, 0o755); err != nil {
+		if err := os.MkdirAll(h.Path, 0o755); err != nil && !errors.Is(err, syscall.ENOTDIR) {
 			return err
 		}
 	case corev1.HostPathFileOrCreate:
 		f, err := os.OpenFile(h.Path, os.O_CREATE|os.O_RDONLY, 0o644)
-		if err != nil {
+		switch {
+		case err == nil:
+			f.Close()
+		case !errors.Is(err, syscall.ENXIO) && !errors.Is(err, syscall.EISDIR): // else it is there, and something else
 			return err
 		}
-		f.Close()
 	}
 	info, err := os.Stat(h.Path)
-	if err != nil {
-		return err
-	}
-	if !hostPathIs(want, info.Mode()) {
-		return fmt.Errorf("hostPath %s is not a %s", h.Path, want)
+	if err != nil || !hostPathIs(want, info.Mode()) {
+		return fmt.Errorf("hostPath type check failed: %s is not a %s", h.Path, hostPathName(want))
 	}
 	return nil
+}
+
+// hostPathName is what people call what a type asks for.
+func hostPathName(want corev1.HostPathType) string {
+	switch want {
+	case corev1.HostPathDirectory, corev1.HostPathDirectoryOrCreate:
+		return "directory"
+	case corev1.HostPathFile, corev1.HostPathFileOrCreate:
+		return "file"
+	case corev1.HostPathSocket:
+		return "socket file"
+	case corev1.HostPathCharDev:
+		return "character device"
+	}
+	return "block device"
 }
 
 func hostPathIs(want corev1.HostPathType, m fs.FileMode) bool {

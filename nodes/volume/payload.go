@@ -15,8 +15,9 @@ import (
 
 // file is one of a volume that is made from objects of the cluster.
 type file struct {
-	data []byte
-	mode int32
+	data  []byte
+	mode  int32
+	owner *int64 // nil: root
 }
 
 // content is what such a volume holds, by path.
@@ -27,6 +28,9 @@ const defaultMode int32 = 0o644
 // Refs are the objects that the volumes of p are made from.
 func Refs(p *corev1.Pod, k store.Kinds) []store.Key {
 	var keys []store.Key
+	account := func() {
+		keys = append(keys, k.Key(&corev1.ServiceAccount{ObjectMeta: meta(p.Namespace, p.Spec.ServiceAccountName)}))
+	}
 	configMap := func(name string) {
 		keys = append(keys, k.Key(&corev1.ConfigMap{ObjectMeta: meta(p.Namespace, name)}))
 	}
@@ -43,6 +47,8 @@ func Refs(p *corev1.Pod, k store.Kinds) []store.Key {
 					configMap(q.ConfigMap.Name)
 				} else if q.Secret != nil {
 					secret(q.Secret.Name)
+				} else if q.ServiceAccountToken != nil {
+					account()
 				}
 			}
 		}
@@ -87,8 +93,8 @@ func showsPod(p *corev1.Pod) bool {
 	return false
 }
 
-// payload is what a volume holds.
-func payload(p *corev1.Pod, vol *corev1.Volume, w World) (content, error) {
+// payload is what a volume holds. Tokens that it held before, by path, are kept as long as they are good.
+func payload(p *corev1.Pod, vol *corev1.Volume, w World, held func(string) string, m *making) (content, error) {
 	c := content{}
 	switch s := &vol.VolumeSource; {
 	case s.ConfigMap != nil:
@@ -98,9 +104,13 @@ func payload(p *corev1.Pod, vol *corev1.Volume, w World) (content, error) {
 	case s.DownwardAPI != nil:
 		return c, c.downward(p, s.DownwardAPI.Items, mode(s.DownwardAPI.DefaultMode), w)
 	case s.Projected != nil:
-		m := mode(s.Projected.DefaultMode)
+		bits := mode(s.Projected.DefaultMode)
 		for i := range s.Projected.Sources {
-			if err := c.project(p, &s.Projected.Sources[i], m, w); err != nil {
+			if t := s.Projected.Sources[i].ServiceAccountToken; t != nil {
+				if err := c.token(p, t, bits, w, held(filepath.Clean(t.Path)), m); err != nil {
+					return nil, err
+				}
+			} else if err := c.project(p, &s.Projected.Sources[i], bits, w); err != nil {
 				return nil, err
 			}
 		}
@@ -216,6 +226,6 @@ func (c content) put(path string, data []byte, m int32) error {
 	if !filepath.IsLocal(clean) || clean == "." || strings.HasPrefix(clean, "..") {
 		return fmt.Errorf("path %q does not lead into the volume", path)
 	}
-	c[clean] = file{data, m}
+	c[clean] = file{data: data, mode: m}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -64,6 +65,7 @@ type World struct {
 	*store.Snapshot
 	Place   pod.Place
 	Address netip.Addr // the pod's
+	Tokens  Tokens     // nil: there are none
 }
 
 // Dir is the folder of a pod.
@@ -97,7 +99,7 @@ func (v *Volumes) path(uid types.UID, vol *corev1.Volume) string {
 func secret(vol *corev1.Volume) bool {
 	if vol.Projected != nil {
 		for _, s := range vol.Projected.Sources {
-			if s.Secret != nil {
+			if s.Secret != nil || s.ServiceAccountToken != nil {
 				return true
 			}
 		}
@@ -110,23 +112,20 @@ func generated(vol *corev1.Volume) bool {
 	return vol.ConfigMap != nil || vol.Secret != nil || vol.DownwardAPI != nil || vol.Projected != nil
 }
 
-// Make makes all volumes of p, or brings them up to date. What is as it should be is not touched. An error names the
-// volume.
-func (v *Volumes) Make(p *corev1.Pod, w World) error {
-	var group *int64
-	if p.Spec.SecurityContext != nil {
-		group = p.Spec.SecurityContext.FSGroup
-	}
+// Make makes all volumes of p, or brings them up to date. What is as it should be is not touched. It returns when to do so
+// again, if nothing changes before: the zero time if never. An error names the volume.
+func (v *Volumes) Make(p *corev1.Pod, w World) (again time.Time, err error) {
+	m := making{group: groupOf(p), owner: userOf(p)}
 	for i := range p.Spec.Volumes {
 		vol := &p.Spec.Volumes[i]
-		if err := v.make(p, vol, w, group); err != nil {
-			return fmt.Errorf("volume %q: %w", vol.Name, err)
+		if err := v.make(p, vol, w, &m); err != nil {
+			return time.Time{}, fmt.Errorf("volume %q: %w", vol.Name, err)
 		}
 	}
 	resolv, _ := pod.Resolv(p, w.Place)
 	hostname, err := pod.SandboxHostname(p, w.Place)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	for name, text := range map[string]string{
 		"hosts":       pod.Hosts(p, w.Place, w.Address),
@@ -134,27 +133,31 @@ func (v *Volumes) Make(p *corev1.Pod, w World) error {
 		"resolv.conf": resolv,
 	} {
 		if err := writeIfChanged(v.etc(p.UID, name), text); err != nil {
-			return fmt.Errorf("write /etc/%s: %w", name, err)
+			return time.Time{}, fmt.Errorf("write /etc/%s: %w", name, err)
 		}
 	}
-	return nil
+	return m.again, nil
 }
 
-func (v *Volumes) make(p *corev1.Pod, vol *corev1.Volume, w World, group *int64) error {
+func (v *Volumes) make(p *corev1.Pod, vol *corev1.Volume, w World, m *making) error {
 	path := v.path(p.UID, vol)
 	switch {
 	case vol.EmptyDir != nil:
-		return makeEmpty(path, vol.EmptyDir, group)
+		return makeEmpty(path, vol.EmptyDir, m.group)
 	case vol.HostPath != nil:
 		return checkHostPath(vol.HostPath)
 	case generated(vol):
-		files, err := payload(p, vol, w)
+		held := func(name string) string {
+			data, _ := os.ReadFile(filepath.Join(path, dataLink, name)) // nothing, if it is not there
+			return string(data)
+		}
+		files, err := payload(p, vol, w, held, m)
 		if err != nil {
 			return err
 		}
-		return writeAtomically(path, files, group)
+		return writeAtomically(path, files, m.group)
 	case vol.VolumeSource == corev1.VolumeSource{}:
-		return makeEmpty(path, &corev1.EmptyDirVolumeSource{}, group) // as Kubernetes defaults it
+		return makeEmpty(path, &corev1.EmptyDirVolumeSource{}, m.group) // as Kubernetes defaults it
 	}
 	return errors.New("this kind of volume is not supported yet")
 }

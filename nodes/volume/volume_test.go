@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -138,7 +140,7 @@ func TestVolumesShowWhatTheyAreMadeFrom(t *testing.T) {
 			v := plain(t)
 			p := parse(t, `{volumes: [{name: v, `+row.volume+`}]}`)
 			for range 2 {
-				if err := v.Make(p, c.world()); err != nil {
+				if _, err := v.Make(p, c.world()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -163,11 +165,11 @@ func TestAVolumeThatCannotBeMadeSaysWhy(t *testing.T) {
 		`configMap: {name: config, items: [{key: a, path: ../x}]}`:             `volume "v": path "../x" does not lead into the volume`,
 		`configMap: {name: config, items: [{key: a, path: ..data}]}`:           `volume "v": path "..data" does not lead into the volume`,
 		`configMap: {name: config, items: [{key: a, path: /etc/x}]}`:           `volume "v": path "/etc/x" does not lead into the volume`,
-		`hostPath: {path: /nope/nope, type: Directory}`:                        `volume "v": stat /nope/nope: no such file or directory`,
-		`hostPath: {path: /etc/passwd, type: Directory}`:                       `volume "v": hostPath /etc/passwd is not a Directory`,
+		`hostPath: {path: /nope/nope, type: Directory}`:                        `volume "v": hostPath type check failed: /nope/nope is not a directory`,
+		`hostPath: {path: /etc/passwd, type: Directory}`:                       `volume "v": hostPath type check failed: /etc/passwd is not a directory`,
 		`downwardAPI: {items: [{path: x, fieldRef: {fieldPath: status.foo}}]}`: `volume "v": file x: field "status.foo" cannot be referred to`,
 	} {
-		err := plain(t).Make(parse(t, `{volumes: [{name: v, `+volume+`}]}`), c.world())
+		_, err := plain(t).Make(parse(t, `{volumes: [{name: v, `+volume+`}]}`), c.world())
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: the error is %v, want %s", volume, err, want)
 		}
@@ -178,7 +180,7 @@ func TestAVolumeChangesAsAWhole(t *testing.T) {
 	c, v := newCluster(t), plain(t)
 	p := parse(t, `{volumes: [{name: v, configMap: {name: config}}]}`)
 	c.config("config", map[string]string{"a": "1", "gone": "x"})
-	if err := v.Make(p, c.world()); err != nil {
+	if _, err := v.Make(p, c.world()); err != nil {
 		t.Fatal(err)
 	}
 	dir := v.path("u", &p.Spec.Volumes[0])
@@ -190,7 +192,7 @@ func TestAVolumeChangesAsAWhole(t *testing.T) {
 	if Version(p, c.Snapshot()) == before {
 		t.Error("the version did not change with what the volume shows")
 	}
-	if err := v.Make(p, c.world()); err != nil {
+	if _, err := v.Make(p, c.world()); err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff("a 0644 2\nb 0644 2\n", show(t, dir)); d != "" {
@@ -212,7 +214,7 @@ func TestAVolumeThatIsAsItShouldBeIsNotTouched(t *testing.T) {
 	c, v := newCluster(t), plain(t)
 	p := parse(t, `{volumes: [{name: v, configMap: {name: config}}, {name: e, emptyDir: {}}]}`)
 	c.config("config", map[string]string{"a": "1"})
-	if err := v.Make(p, c.world()); err != nil {
+	if _, err := v.Make(p, c.world()); err != nil {
 		t.Fatal(err)
 	}
 	file := v.path("u", &p.Spec.Volumes[1]) + "/file"
@@ -235,7 +237,7 @@ func TestAVolumeThatIsAsItShouldBeIsNotTouched(t *testing.T) {
 		return b.String()
 	}
 	before := list()
-	if err := v.Make(p, c.world()); err != nil {
+	if _, err := v.Make(p, c.world()); err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(before, list()); d != "" {
@@ -254,7 +256,7 @@ func TestWhatACrashLeftInAVolumeIsClearedAway(t *testing.T) {
 	if err := os.Symlink("..2026_01_01_00_00_00.1", dir+"/..data_tmp"); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Make(p, c.world()); err != nil {
+	if _, err := v.Make(p, c.world()); err != nil {
 		t.Fatal(err)
 	}
 	entries, _ := os.ReadDir(dir)
@@ -266,7 +268,7 @@ func TestWhatACrashLeftInAVolumeIsClearedAway(t *testing.T) {
 func TestAnEmptyFolderIsForAnybody(t *testing.T) {
 	v := plain(t)
 	p := parse(t, `{volumes: [{name: e, emptyDir: {}}, {name: m, emptyDir: {mode: 01750}}]}`)
-	if err := v.Make(p, newCluster(t).world()); err != nil {
+	if _, err := v.Make(p, newCluster(t).world()); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []fs.FileMode{fs.ModeDir | 0o777, fs.ModeDir | fs.ModeSticky | 0o750} {
@@ -288,7 +290,7 @@ func TestAnEmptyFolderThatACrashLeftUnfinishedIsFinishedAndNoOther(t *testing.T)
 		if err := os.Chmod(path, is); err != nil {
 			t.Fatal(err)
 		}
-		if err := v.Make(p, newCluster(t).world()); err != nil {
+		if _, err := v.Make(p, newCluster(t).world()); err != nil {
 			t.Fatal(err)
 		}
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
@@ -300,7 +302,7 @@ func TestAnEmptyFolderThatACrashLeftUnfinishedIsFinishedAndNoOther(t *testing.T)
 func TestFilesInEtcAreMountedUnlessTheContainerHasItsOwn(t *testing.T) {
 	c, v := newCluster(t), plain(t)
 	p := parse(t, `{containers: [{name: a, terminationMessagePath: /tmp/end, volumeMounts: [{name: e, mountPath: /etc/hosts}, {name: e, mountPath: /data, readOnly: true}]}], volumes: [{name: e, emptyDir: {}}]}`)
-	if err := v.Make(p, c.world()); err != nil {
+	if _, err := v.Make(p, c.world()); err != nil {
 		t.Fatal(err)
 	}
 	mounts, err := v.Mounts(p, &p.Spec.Containers[0], 2, c.world())
@@ -333,7 +335,7 @@ func TestNothingIsLeftOfAPodThatIsRemoved(t *testing.T) {
 	c.config("config", map[string]string{"a": "1"})
 	c.put(&corev1.Secret{ObjectMeta: meta("hello", "secret"), Data: map[string][]byte{"key": []byte("x")}})
 	p := parse(t, `{containers: [{name: a}], volumes: [{name: v, configMap: {name: config}}, {name: s, secret: {secretName: secret}}, {name: e, emptyDir: {}}]}`)
-	if err := v.Make(p, c.world()); err != nil {
+	if _, err := v.Make(p, c.world()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := v.Mounts(p, &p.Spec.Containers[0], 0, c.world()); err != nil {
@@ -392,7 +394,7 @@ func TestSecretsAndMemoryFoldersLieInMemory(t *testing.T) {
 	c.put(&corev1.Secret{ObjectMeta: meta("hello", "secret"), Data: map[string][]byte{"key": []byte("x")}})
 	p := parse(t, `{securityContext: {fsGroup: 4242}, volumes: [{name: s, secret: {secretName: secret, defaultMode: 0400}}, {name: m, emptyDir: {medium: Memory, sizeLimit: 64Ki}}, {name: e, emptyDir: {}}]}`)
 	for range 2 {
-		if err := v.Make(p, c.world()); err != nil {
+		if _, err := v.Make(p, c.world()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -434,7 +436,7 @@ func TestASubPathLeadsNowhereButIntoItsVolume(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := parse(t, `{volumes: [{name: e, emptyDir: {}}, {name: v, configMap: {name: config}}]}`)
-	if err := v.Make(p, c.world()); err != nil {
+	if _, err := v.Make(p, c.world()); err != nil {
 		t.Fatal(err)
 	}
 	dir := v.path("u", &p.Spec.Volumes[0])
@@ -507,7 +509,7 @@ func TestRemovingAPodDoesNotTouchWhatItShowedOfTheHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := parse(t, `{containers: [{name: a, volumeMounts: [{name: h, mountPath: /x, subPath: data}]}], volumes: [{name: h, hostPath: {path: `+host+`}}]}`)
-	if err := v.Make(p, c.world()); err != nil {
+	if _, err := v.Make(p, c.world()); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // each run of the container binds anew
@@ -524,5 +526,141 @@ func TestRemovingAPodDoesNotTouchWhatItShowedOfTheHost(t *testing.T) {
 	}
 	if _, err := os.Stat(host + "/data/precious"); err != nil {
 		t.Error(err)
+	}
+}
+
+// clerk gives tokens that name what they are for, and renews what it is shown when told to.
+type clerk struct {
+	renew bool
+	count int
+}
+
+func (c *clerk) ForPod(_ *store.Snapshot, p *corev1.Pod, want *corev1.ServiceAccountTokenProjection, old string) (string, time.Time, error) {
+	until := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC).Add(time.Duration(*want.ExpirationSeconds) * time.Second)
+	if p.Spec.ServiceAccountName == "nobody" {
+		return "", time.Time{}, errors.New(`serviceaccount "nobody" not found`)
+	}
+	if old != "" && !c.renew {
+		return old, until, nil
+	}
+	c.count++
+	return fmt.Sprintf("%s %s %d", want.Audience, p.Name, c.count), until, nil
+}
+
+func TestATokenIsMadeOnceAndRenewedInPlace(t *testing.T) {
+	c, k := newCluster(t), &clerk{}
+	w := c.world()
+	w.Tokens = k
+	const two = `{volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: a/token, audience: x, expirationSeconds: 600}}, {serviceAccountToken: {path: b, audience: "y", expirationSeconds: 3600}}]}}]}`
+	v, p := plain(t), parse(t, two)
+	for _, row := range []struct {
+		renew bool
+		want  string
+	}{{false, "a/token 0644 x web 1\nb 0644 y web 2\n"}, {false, "a/token 0644 x web 1\nb 0644 y web 2\n"}, {true, "a/token 0644 x web 3\nb 0644 y web 4\n"}} {
+		k.renew = row.renew
+		again, err := v.Make(p, w)
+		if err != nil || again.Minute() != 10 {
+			t.Errorf("made again at %s (%v), want that of the shorter life", again, err)
+		}
+		dir := v.path("u", &p.Spec.Volumes[0])
+		if d := cmp.Diff(row.want, show(t, dir)); d != "" || !strings.Contains(dir, "/memory/") {
+			t.Error(d, dir)
+		}
+	}
+}
+
+func TestATokenIsForThoseWhoRunInThePod(t *testing.T) {
+	nodetest.Root(t)
+	w := newCluster(t).world()
+	w.Tokens = &clerk{}
+	const token = `volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: token, expirationSeconds: 600}}]}}]`
+	for what, row := range map[string]struct {
+		spec     string
+		uid, gid uint32
+		mode     fs.FileMode
+	}{
+		"nobody says who":  {`containers: [{name: a}]`, 0, 0, 0o644},
+		"one user":         {`securityContext: {runAsUser: 7}, containers: [{name: a}]`, 7, 0, 0o600},
+		"a group":          {`securityContext: {fsGroup: 8}, containers: [{name: a}]`, 0, 8, 0o640},
+		"a user and group": {`securityContext: {fsGroup: 8}, containers: [{name: a, securityContext: {runAsUser: 7}}]`, 7, 8, 0o640},
+		"different users":  {`securityContext: {runAsUser: 7}, containers: [{name: a}, {name: b, securityContext: {runAsUser: 9}}]`, 0, 0, 0o644},
+	} {
+		v := plain(t)
+		p := parse(t, `{`+row.spec+`, `+token+`}`)
+		for range 2 {
+			if _, err := v.Make(p, w); err != nil {
+				t.Fatal(err)
+			}
+		}
+		info, err := os.Stat(v.path("u", &p.Spec.Volumes[0]) + "/token")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := info.Sys().(*syscall.Stat_t); st.Uid != row.uid || st.Gid != row.gid || info.Mode() != row.mode {
+			t.Errorf("%s: %d %d %v, want %d %d %v", what, st.Uid, st.Gid, info.Mode(), row.uid, row.gid, row.mode)
+		}
+	}
+}
+
+func TestAHostPathIsWhatItsTypeSays(t *testing.T) {
+	dir := t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Mkdir(dir+"/folder", 0o700))
+	must(os.WriteFile(dir+"/file", []byte("x"), 0o600))
+	must(syscall.Mkfifo(dir+"/pipe", 0o600))
+	l, err := net.Listen("unix", dir+"/socket")
+	must(err)
+	defer l.Close()
+	for _, row := range []struct {
+		path, kind string
+		ok         bool
+	}{
+		{"folder", "", true}, {"file", "", true}, {"made", "", true},
+		{"folder", "Directory", true}, {"file", "Directory", false}, {"missing", "Directory", false},
+		{"folder", "DirectoryOrCreate", true}, {"new/folder", "DirectoryOrCreate", true}, {"file", "DirectoryOrCreate", false},
+		{"file", "File", true}, {"folder", "File", false}, {"pipe", "File", false}, {"missing", "File", false},
+		{"file", "FileOrCreate", true}, {"new/file", "FileOrCreate", true}, {"folder", "FileOrCreate", false}, {"none/file", "FileOrCreate", false},
+		{"socket", "Socket", true}, {"file", "Socket", false}, {"socket", "FileOrCreate", false},
+		{"/dev/null", "CharDevice", true}, {"file", "CharDevice", false}, {"/dev/null", "BlockDevice", false}, {"file", "BlockDevice", false},
+	} {
+		path := row.path
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(dir, path)
+		}
+		_, err := plain(t).Make(parse(t, fmt.Sprintf(`{volumes: [{name: v, hostPath: {path: %s, type: %q}}]}`, path, row.kind)), newCluster(t).world())
+		if ok := err == nil; ok != row.ok || err != nil && row.path != "none/file" && !strings.Contains(err.Error(), "hostPath type check failed: "+path) {
+			t.Errorf("%s as %q: %v", row.path, row.kind, err)
+		}
+	}
+	if info, err := os.Stat(dir + "/made"); err != nil || !info.IsDir() {
+		t.Errorf("what no type says is not made as a folder: %v", err)
+	}
+}
+
+func TestWhatAPodUsesOfTheDiskIsMeasured(t *testing.T) {
+	v := plain(t)
+	p := parse(t, `{containers: [{name: a}], volumes: [{name: e, emptyDir: {}}, {name: h, hostPath: {path: /etc}}]}`)
+	if _, err := v.Make(p, newCluster(t).world()); err != nil {
+		t.Fatal(err)
+	}
+	before := v.Usage(t.Context(), p)
+	at := v.path("u", &p.Spec.Volumes[0])
+	if err := errors.Join(os.MkdirAll(at+"/deep/er", 0o755), os.WriteFile(at+"/deep/er/file", make([]byte, 1<<20), 0o600), os.Link(at+"/deep/er/file", at+"/again"),
+		os.MkdirAll(v.ContainerDir("u", "a"), 0o755), os.WriteFile(v.ContainerDir("u", "a")+"/0.log", make([]byte, 1<<20), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	after := v.Usage(t.Context(), p)
+	for what, grew := range map[string]int64{"the folder": after.Volumes["e"] - before.Volumes["e"], "the log": after.Containers["a"] - before.Containers["a"]} {
+		if grew < 1<<20 || grew > 1<<20+64<<10 {
+			t.Errorf("%s grew by %d bytes, want a little over a MiB", what, grew)
+		}
+	}
+	if _, ok := after.Volumes["h"]; ok || len(after.Volumes) != 1 {
+		t.Errorf("measured are %v", after.Volumes)
 	}
 }

@@ -24,20 +24,23 @@ const (
 )
 
 // Authenticator tells who sent a request. A client certificate of the authority names its user by CN and its groups by O.
-// A bearer token names whom tokenFile says: lines of token,user,uid,"group1,group2", as kube-apiserver's token auth file;
-// "" or a file that does not exist has none. Everybody else is nobody, and refused, but for /livez and /readyz. Tokens of
-// service accounts are not known yet.
-func (a *Authority) Authenticator(tokenFile string, now func() time.Time) (authenticator.Request, error) {
+// A bearer token is that of a service account, which accounts knows (nil: none is known), or names whom tokenFile says:
+// lines of token,user,uid,"group1,group2", as kube-apiserver's token auth file; "" or a file that does not exist has none.
+// Everybody else is nobody, and refused, but for /livez and /readyz.
+func (a *Authority) Authenticator(tokenFile string, accounts authenticator.Token, now func() time.Time) (authenticator.Request, error) {
 	certificates := x509request.New(x509.VerifyOptions{
 		Roots:     a.Pool(),
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}, x509request.CommonNameUserConversion)
 	known := []authenticator.Request{&remembering{next: certificates, authority: a, now: now}}
+	if accounts != nil {
+		known = append(known, bearertoken.New(accounts))
+	}
 	if tokenFile != "" {
 		tokens, err := tokenfile.NewCSV(tokenFile)
 		switch {
 		case err == nil:
-			known = append(known, bearertoken.New(tokens))
+			known = append(known, bearertoken.New(authenticator.WrapAudienceAgnosticToken(authenticator.Audiences{IssuerName}, tokens)))
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("read tokens of %s: %w", tokenFile, err)
 		}

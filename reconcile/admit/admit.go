@@ -2,8 +2,8 @@
 // itself allows. Its rules are pure functions on a snapshot, so that those who write from Git ask them on the state that
 // their commit would make, and the API asks them inside the transaction that writes.
 //
-// What there is now: a namespace must exist and not be ending when something is created in it, and the namespaces that
-// the system needs are not deleted.
+// What there is now: a namespace must exist and not be ending when something is created in it, the namespaces that the
+// system needs are not deleted, and a pod gets what its service account brings.
 package admit
 
 import (

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"time"
 
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
@@ -29,8 +30,9 @@ type Config struct {
 	Documents *openapi.Documents
 	Store     kubestore.Store // not empty: the revision of a list is not 0
 	Authority *access.Authority
-	TokenFile string        // bearer tokens, see access; "" or a file that does not exist: none
-	Logs      registry.Logs // nil: logs cannot be read
+	Issuer    *access.Issuer // of the tokens of service accounts; nil: there are none
+	TokenFile string         // bearer tokens, see access; "" or a file that does not exist: none
+	Logs      registry.Logs  // nil: logs cannot be read
 
 	// Assign gives what is about to be written what must be given once, such as the address of a service, inside the
 	// transaction that writes it. nil gives nothing.
@@ -67,8 +69,14 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("assemble the API: it has no listener")
 	}
 	s := &Server{Config: c, closing: make(chan struct{})}
-	s.registry = registry.New(registry.Options{Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Assign: c.Assign, Now: c.Now, Closing: s.closing})
-	who, err := c.Authority.Authenticator(c.TokenFile, c.Now)
+	s.registry = registry.New(registry.Options{
+		Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Issuer: c.Issuer, Assign: c.Assign, Now: c.Now, Closing: s.closing,
+	})
+	var accounts authenticator.Token
+	if c.Issuer != nil {
+		accounts = c.Issuer.Authenticator(c.Store.Snapshot)
+	}
+	who, err := c.Authority.Authenticator(c.TokenFile, accounts, c.Now)
 	if err != nil {
 		return nil, fmt.Errorf("assemble the API: %w", err)
 	}

@@ -22,6 +22,7 @@ func (s *Server) assemble(who authenticator.Request) error {
 	c.ExternalAddress = s.Listeners[0].Addr().String()
 	c.LoopbackClientConfig = &rest.Config{} // demanded, and used by nobody: all that is inside reads the store
 	c.Authentication.Authenticator = who
+	c.Authentication.APIAudiences = authenticator.Audiences{access.IssuerName}
 	c.Authorization.Authorizer = access.Authorizer()
 	c.AdmissionControl = admit.Plugin{Reader: s.Store}
 	long := genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("log"))
@@ -41,9 +42,10 @@ func (s *Server) assemble(who authenticator.Request) error {
 		return err
 	}
 	s.generic = generic
-	if err := s.install(c); err != nil {
+	if err := s.install(c, who); err != nil {
 		return err
 	}
+	s.installDiscovery()
 	s.installOpenAPI()
 	for path, h := range s.Handlers {
 		generic.Handler.NonGoRestfulMux.Handle(path, h)

@@ -5,16 +5,20 @@ import (
 	"time"
 
 	apidiscovery "k8s.io/api/apidiscovery/v2"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapi "k8s.io/apiserver/pkg/endpoints"
 	"k8s.io/apiserver/pkg/endpoints/discovery"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/api/registry"
 )
 
 // A watch without a timeout of its own ends after a random time of at least this.
@@ -22,7 +26,7 @@ const watchFor = 30 * time.Minute
 
 // install adds the kinds to the server, group by group. It stands in for upstream's InstallAPIGroups, which would build
 // OpenAPI models of everything.
-func (s *Server) install(c *genericapiserver.Config) error {
+func (s *Server) install(c *genericapiserver.Config, who authenticator.Request) error {
 	converter := s.Documents.Converter(s.Scheme.Runtime)
 	storages := map[schema.GroupVersion]map[string]rest.Storage{}
 	var order []schema.GroupVersion
@@ -40,6 +44,8 @@ func (s *Server) install(c *genericapiserver.Config) error {
 			storages[gv][name] = st
 		}
 	}
+	reviews := authenticationv1.SchemeGroupVersion
+	storages[reviews], order = registry.Reviews(who, s.Now), append(order, reviews)
 	for _, gv := range order {
 		if err := s.installGroup(c, gv, storages[gv], converter); err != nil {
 			return fmt.Errorf("install %s: %w", gv, err)

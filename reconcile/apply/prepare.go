@@ -45,7 +45,7 @@ type preparation struct {
 	*Applier
 	Request
 	s      *store.Snapshot // as it is
-	over   *store.Snapshot // with the namespaces that the commit brings
+	over   *store.Snapshot // with the namespaces and service accounts that the commit brings
 	plan   *Plan
 	want   map[store.Key]bool
 	before map[store.Key]Item
@@ -75,20 +75,23 @@ func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
 	return p.plan, p.guard()
 }
 
-// overlay is the snapshot with the namespaces that the change creates.
+// overlay is the snapshot with what the change creates that other objects are admitted by.
 func (p *preparation) overlay() {
 	var brought []store.Object
 	for _, f := range p.Change.Files {
 		for _, d := range f.Documents {
 			k := p.key(d)
 			p.want[k] = true
-			if k.Kind.String() != "Namespace" && k.Kind.String() != "RuntimeClass.node.k8s.io" {
+			switch k.Kind.String() {
+			case "Namespace", "ServiceAccount", "RuntimeClass.node.k8s.io":
+			default:
 				continue
 			}
 			if _, ok := p.s.Get(k); ok {
 				continue
 			}
 			if o, err := p.scheme.Typed(d.Object); err == nil {
+				o.SetNamespace(k.Namespace)
 				brought = append(brought, o)
 			}
 		}
@@ -177,7 +180,7 @@ func (p *preparation) create(item Item, next store.Object) (Item, bool) {
 		}
 	}
 	kind.PrepareCreate(next, control.UID(p.Rand), p.Now)
-	ok := p.valid(item, kind.Validate(next))
+	ok := p.valid(item, kind.Validate(next)) && p.account(item, next)
 	request := admit.Request{Resource: kind.Resource(), Namespace: item.Key.Namespace, Name: item.Key.Name}
 	if err := admit.Create(p.over, request); err != nil {
 		p.fail(item.Origin, "metadata.namespace", "%s: %s", item.Key, err)
@@ -185,6 +188,19 @@ func (p *preparation) create(item Item, next store.Object) (Item, bool) {
 	}
 	item.Op, item.next = Create, next
 	return item, ok
+}
+
+// account gives a pod what its service account brings, which may come with the same commit.
+func (p *preparation) account(item Item, o store.Object) bool {
+	pod, is := o.(*corev1.Pod)
+	if !is {
+		return true
+	}
+	if err := admit.Account(p.over, pod); err != nil {
+		p.fail(item.Origin, "spec.serviceAccountName", "%s: %s", item.Key, err)
+		return false
+	}
+	return true
 }
 
 func (p *preparation) update(item Item, next store.Object) (Item, bool) {

@@ -95,6 +95,9 @@ func (c *Carrier) write(tx *store.Tx, w World, write Write) error {
 	}
 	if write.Op == Create {
 		kind.PrepareCreate(o, UID(w.Rand), w.Now)
+		if err := admitted(tx, o); err != nil {
+			return err
+		}
 		return tx.Create(o)
 	}
 	live, _ := tx.Get(w.Key(o))
@@ -106,6 +109,14 @@ func (c *Carrier) write(tx *store.Tx, w World, write Write) error {
 		return tx.Delete(w.Key(o))
 	}
 	return tx.Update(o)
+}
+
+// admitted gives a new object what the state of the cluster brings it.
+func admitted(tx *store.Tx, o store.Object) error {
+	if p, ok := o.(*corev1.Pod); ok {
+		return admit.Account(tx.Snapshot, p)
+	}
+	return nil
 }
 
 // Remove deletes live, which is of that kind, the way that its kind is deleted: at once, or by marking it as ending.

@@ -47,3 +47,7 @@ func TestANodeIsNotHeldForLostBeforeItCouldBeHeard(t *testing.T) {
 		}
 	}
 }
+
+func TestAccountPlans(t *testing.T) {
+	controltest.Golden(t, Accounts{CA: []byte("a certificate")}, "testdata/accounts/*.txtar")
+}

@@ -14,10 +14,12 @@ import (
 )
 
 var (
-	nodeKind    = schema.GroupKind{Kind: "Node"}
-	leaseKind   = schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}
-	serviceKind = schema.GroupKind{Kind: "Service"}
-	sliceKind   = schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}
+	nodeKind      = schema.GroupKind{Kind: "Node"}
+	leaseKind     = schema.GroupKind{Group: "coordination.k8s.io", Kind: "Lease"}
+	serviceKind   = schema.GroupKind{Kind: "Service"}
+	accountKind   = schema.GroupKind{Kind: "ServiceAccount"}
+	configMapKind = schema.GroupKind{Kind: "ConfigMap"}
+	sliceKind     = schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}
 )
 
 // silence is how long a node may not renew its lease before nobody knows how it is: Kubernetes' default.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -29,7 +30,7 @@ func newRuntime(kinds []*Kind) *runtime.Scheme {
 	r := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, coordinationv1.AddToScheme, discoveryv1.AddToScheme, nodev1.AddToScheme,
-		autoscalingv1.AddToScheme, policyv1.AddToScheme, metainternal.AddToScheme, addOwn,
+		authenticationv1.AddToScheme, autoscalingv1.AddToScheme, policyv1.AddToScheme, metainternal.AddToScheme, addOwn,
 	} {
 		must(add(r))
 	}
@@ -49,7 +50,8 @@ func newRuntime(kinds []*Kind) *runtime.Scheme {
 	}
 	for _, gvk := range []schema.GroupVersionKind{
 		core("Binding"), core("PodLogOptions"), autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
-		policyv1.SchemeGroupVersion.WithKind("Eviction"),
+		policyv1.SchemeGroupVersion.WithKind("Eviction"), authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"),
+		authenticationv1.SchemeGroupVersion.WithKind("TokenReview"), authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview"),
 	} {
 		hub(r, gvk)
 	}

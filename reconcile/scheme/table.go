@@ -61,7 +61,7 @@ func coreKinds(v validate.Rules) []*Kind {
 			table: columns.Secrets(), labels: list("type"),
 			fields: func(s *corev1.Secret, set fields.Set) { set["type"] = string(s.Type) },
 		}),
-		typed(Kind{GroupVersionKind: core("ServiceAccount"), Plural: "serviceaccounts", Short: list("sa"), Namespaced: true}, rules[*corev1.ServiceAccount]{
+		typed(Kind{GroupVersionKind: core("ServiceAccount"), Plural: "serviceaccounts", Short: list("sa"), Namespaced: true, Others: list("token")}, rules[*corev1.ServiceAccount]{
 			validate: validate.ServiceAccount, update: validate.ServiceAccountUpdate, table: columns.ServiceAccounts(),
 		}),
 		typed(Kind{GroupVersionKind: core("Service"), Plural: "services", Short: list("svc"), Categories: list("all"), Namespaced: true, Status: true}, rules[*corev1.Service]{

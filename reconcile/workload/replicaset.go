@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -26,8 +27,23 @@ func (ReplicaSet) Watches() []control.Watch {
 	return []control.Watch{
 		{Kind: replicaSetKind},
 		control.Controlled(podKind, replicaSetKind),
+		{Kind: accountKind, Keys: accountWakes},
 		{Kind: podKind, Keys: orphanWakes(replicaSetKind, func(rs *appsv1.ReplicaSet) *metav1.LabelSelector { return rs.Spec.Selector })},
 	}
+}
+
+// accountWakes are the ReplicaSets that may have waited for a service account.
+func accountWakes(s *store.Snapshot, c store.Change) []store.Key {
+	if c.Old != nil {
+		return nil
+	}
+	var keys []store.Key
+	for rs := range store.List[*appsv1.ReplicaSet](s, store.InNamespace(c.New.GetNamespace())) {
+		if rs.Spec.Template.Spec.ServiceAccountName == c.New.GetName() {
+			keys = append(keys, s.Key(rs))
+		}
+	}
+	return keys
 }
 
 // Plan creates or deletes pods until rs has as many as it asks for.
@@ -55,6 +71,10 @@ func (ReplicaSet) Plan(w control.World, key store.Key) (control.Plan, error) {
 		missing := int(replicas(rs.Spec.Replicas)) - len(live)
 		for range missing {
 			pod := podFor(rs, w)
+			if err := admit.CheckAccount(w.Snapshot, pod); err != nil {
+				p.Warn(rs, "FailedCreate", "Error creating: %s", err)
+				break
+			}
 			p.Create(pod, "a replica is missing")
 			p.Event(rs, "SuccessfulCreate", "Created pod: %s", pod.Name)
 		}

@@ -19,6 +19,7 @@ import (
 var (
 	podKind        = schema.GroupKind{Kind: "Pod"}
 	replicaSetKind = schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}
+	accountKind    = schema.GroupKind{Kind: "ServiceAccount"}
 	deploymentKind = schema.GroupKind{Group: "apps", Kind: "Deployment"}
 )
 

@@ -73,6 +73,19 @@ func (o *output) Close() error {
 	return o.file.Close()
 }
 
+// Written is the size of the container's snapshot: of what it changed of its image.
+func (r *Runtime) Written(ctx context.Context, id runtime.ID) (int64, error) {
+	_, c, err := r.container(id)
+	if err != nil {
+		return 0, err
+	}
+	used, err := r.snapshots.Usage(r.client.in(ctx), c.key)
+	if err != nil {
+		return 0, fmt.Errorf("measure what container %s has written: %w", id, err)
+	}
+	return used.Size, nil
+}
+
 func (r *Runtime) Output(ctx context.Context, id runtime.ID) (stdout, stderr io.ReadCloser, err error) {
 	_, c, err := r.container(id)
 	if err != nil {

@@ -21,6 +21,7 @@ type container struct {
 	limited    bool // in memory, itself or by its pod
 	stubborn   bool
 	removed    bool
+	written    int64 // to its own files
 	todo       []script.Step
 	due        time.Time // of the first of them; zero: it waits for ever
 	stdout     stream

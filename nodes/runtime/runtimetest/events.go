@@ -114,6 +114,26 @@ func (s *stream) drain(w io.Writer) error {
 	return err
 }
 
+// Written is what SetWritten said.
+func (f *Fake) Written(ctx context.Context, id runtime.ID) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok := f.find(id)
+	if !ok {
+		return 0, fmt.Errorf("container %s: %w", id, runtime.ErrNotFound)
+	}
+	return c.written, ctx.Err()
+}
+
+// SetWritten has a container have written that many bytes.
+func (f *Fake) SetWritten(id runtime.ID, bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c, ok := f.find(id); ok {
+		c.written = bytes
+	}
+}
+
 func (f *Fake) Output(ctx context.Context, id runtime.ID) (stdout, stderr io.ReadCloser, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

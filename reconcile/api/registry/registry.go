@@ -22,6 +22,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/access"
 	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/kubestore"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
@@ -40,7 +41,8 @@ type Logs interface {
 type Options struct {
 	Scheme *scheme.Scheme
 	Store  kubestore.Store
-	Logs   Logs // nil: logs cannot be read
+	Logs   Logs           // nil: logs cannot be read
+	Issuer *access.Issuer // nil: no tokens can be asked for
 	// Assign gives what is about to be written what must be given once: see kubestore.Config.
 	Assign  func(tx *store.Tx, old, new store.Object) error
 	Now     func() time.Time
@@ -108,6 +110,11 @@ func (r *Registry) other(res *resource, name string) (rest.Storage, error) {
 		return newEphemeral(res), nil
 	case "pods/eviction":
 		return &evictions{res}, nil
+	case "serviceaccounts/token":
+		if r.Issuer == nil {
+			return nil, nil
+		}
+		return &tokens{accounts: res, store: r.Store, issuer: r.Issuer}, nil
 	case "namespaces/finalize":
 		return newFinalize(res), nil
 	}

@@ -5,13 +5,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,6 +39,23 @@ func main() {
 			}
 			time.Sleep(time.Second)
 		}
+	case "api": // asks the API for each path once a second, as the pod's service account, and as nobody for those after --
+		for {
+			askAPI(args)
+			time.Sleep(time.Second)
+		}
+	case "fill": // writes a file of so many MiB, and waits
+		size, _ := strconv.Atoi(args[1])
+		err := os.WriteFile(args[0], make([]byte, size<<20), 0o644)
+		fmt.Println(args[0], err)
+		wait()
+	case "follow": // prints files when they change
+		follow(args)
+	case "list": // prints what is below folders, with modes and owners, then waits
+		for _, dir := range args {
+			list(dir)
+		}
+		wait()
 	case "lookup": // resolves each name once a second
 		for {
 			for _, name := range args {
@@ -140,6 +160,63 @@ func multiply() {
 	}
 }
 
+const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
+
+// askAPI trusts the certificate that the pod was given, and no other.
+func askAPI(paths []string) {
+	ca, err := os.ReadFile(account + "ca.crt")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	token, err := os.ReadFile(account + "token")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	who := "account"
+	for _, path := range paths {
+		if path == "--" {
+			who = "nobody"
+			continue
+		}
+		r, _ := http.NewRequest(http.MethodGet, "https://kubernetes.default.svc"+path, nil)
+		if who == "account" {
+			r.Header.Set("Authorization", "Bearer "+string(token))
+		}
+		fmt.Println(who, path, answer(c.Do(r)))
+	}
+}
+
+func follow(paths []string) {
+	last := map[string]string{}
+	for ; ; time.Sleep(20 * time.Millisecond) {
+		for _, path := range paths {
+			b, err := os.ReadFile(path)
+			if text := fmt.Sprintln(strings.TrimSpace(string(b)), err); text != last[path] {
+				last[path] = text
+				fmt.Print(path, " ", text)
+			}
+		}
+	}
+}
+
+func list(dir string) {
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		info, err := os.Stat(path)
+		if err != nil {
+			fmt.Println(path, err)
+			return nil
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		fmt.Println(path, info.Mode(), st.Uid, st.Gid)
+		return nil
+	})
+}
+
 func wait() {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGTERM)
@@ -185,7 +262,10 @@ func echo(port, name string) {
 // get returns the status and the beginning of the answer, or what went wrong.
 func get(url string) string {
 	c := &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	r, err := c.Get(url)
+	return answer(c.Get(url))
+}
+
+func answer(r *http.Response, err error) string {
 	if err != nil {
 		return err.Error()
 	}

@@ -21,7 +21,7 @@ const (
 // served are the packages whose types are in the documents.
 func served() []string {
 	var all []string
-	for _, p := range []string{"apps", "autoscaling", "coordination", "core", "discovery", "node", "policy"} {
+	for _, p := range []string{"apps", "authentication", "autoscaling", "coordination", "core", "discovery", "node", "policy"} {
 		all = append(all, "k8s.io/api/"+p+"/v1")
 	}
 	for _, p := range []string{"api/resource", "apis/meta/v1", "runtime", "util/intstr", "version"} {

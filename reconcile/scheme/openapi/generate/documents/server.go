@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/emicklei/go-restful/v3"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -52,6 +53,7 @@ func install(s *scheme.Scheme) (server, error) {
 			groups[gv][path] = storage
 		}
 	}
+	groups[authenticationv1.SchemeGroupVersion] = reviews()
 	for gv, storage := range groups {
 		if err := c.add(s, gv, storage); err != nil {
 			return server{}, err
@@ -103,6 +105,8 @@ func other(k *scheme.Kind, name string) rest.Storage {
 		return finalize{bare: bare{resource{k: k}}}
 	case "eviction":
 		return eviction{post{bare: bare{resource{k: k}}, make: func() runtime.Object { return &policyv1.Eviction{} }}}
+	case "token":
+		return tokenRequest{post{bare: bare{resource{k: k}}, make: func() runtime.Object { return &authenticationv1.TokenRequest{} }}}
 	case "binding":
 		return post{bare: bare{resource{k: k}}, make: func() runtime.Object { return &corev1.Binding{} }}
 	}
@@ -161,6 +165,31 @@ type eviction struct{ post }
 func (eviction) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
 	return policyv1.SchemeGroupVersion.WithKind("Eviction")
 }
+
+type tokenRequest struct{ post }
+
+func (tokenRequest) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
+	return authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
+}
+
+// reviews are what is answered and not kept.
+func reviews() map[string]rest.Storage {
+	return map[string]rest.Storage{
+		"tokenreviews":       review{singular: "tokenreview", make: func() runtime.Object { return &authenticationv1.TokenReview{} }},
+		"selfsubjectreviews": review{singular: "selfsubjectreview", make: func() runtime.Object { return &authenticationv1.SelfSubjectReview{} }},
+	}
+}
+
+type review struct {
+	rest.Creater
+	singular string
+	make     func() runtime.Object
+}
+
+func (r review) New() runtime.Object     { return r.make() }
+func (r review) NamespaceScoped() bool   { return false }
+func (r review) GetSingularName() string { return r.singular }
+func (r review) Destroy()                {}
 
 // finalize can be replaced.
 type finalize struct {
