@@ -90,9 +90,6 @@ func (u *unsupported) container(path *field.Path, c *corev1.Container) {
 		u.not(r.Action != corev1.ContainerRestartRuleActionRestart, at, "action", "an action other than Restart")
 	}
 	u.not(len(c.VolumeDevices) > 0, path, "volumeDevices", "block devices")
-	u.not(c.Stdin, path, "stdin", "the input of containers")
-	u.not(c.StdinOnce, path, "stdinOnce", "the input of containers")
-	u.not(c.TTY, path, "tty", "terminals of containers")
 	u.not(len(c.Resources.Claims) > 0, path.Child("resources"), "claims", "resource claims")
 	u.resources(path.Child("resources").Child("limits"), c.Resources.Limits)
 	u.resources(path.Child("resources").Child("requests"), c.Resources.Requests)

@@ -23,7 +23,7 @@ func (s *Server) assemble(who authenticator.Request) error {
 	c.Authentication.Authenticator = who
 	c.Authorization.Authorizer = access.Authorizer()
 	c.AdmissionControl = admit.Plugin{Reader: s.Store}
-	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("log"))
+	c.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("attach", "exec", "log", "portforward"))
 	c.SkipOpenAPIInstallation = true
 	c.EnableProfiling = false
 	// These would keep upstream's metrics, and wake up every second for it.

@@ -47,12 +47,12 @@ func newRuntime(kinds []*Kind) *runtime.Scheme {
 		must(r.SetVersionPriority(k.GroupVersion()))
 	}
 	for _, gvk := range []schema.GroupVersionKind{
-		core("Binding"), core("PodLogOptions"), autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
+		core("Binding"), autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
 		policyv1.SchemeGroupVersion.WithKind("Eviction"),
 	} {
 		hub(r, gvk)
 	}
-	must(r.AddConversionFunc((*url.Values)(nil), (*corev1.PodLogOptions)(nil), podLogOptions))
+	addQueries(r)
 	return r
 }
 
@@ -95,9 +95,7 @@ func podLogOptions(in, out any, _ conversion.Scope) error {
 		"follow": &o.Follow, "previous": &o.Previous, "timestamps": &o.Timestamps,
 		"insecureSkipTLSVerifyBackend": &o.InsecureSkipTLSVerifyBackend,
 	} {
-		// As everywhere in Kubernetes, any value but "false" and "0" means yes.
-		v := q.Get(name)
-		*to = q.Has(name) && v != "false" && v != "0"
+		*to = flag(q, name)
 	}
 	for name, to := range map[string]**int64{"sinceSeconds": &o.SinceSeconds, "tailLines": &o.TailLines, "limitBytes": &o.LimitBytes} {
 		if v := q.Get(name); v != "" {

@@ -47,7 +47,7 @@ func coreKinds(v validate.Rules) []*Kind {
 			table: columns.Nodes(), labels: list("spec.unschedulable"), fields: nodeFields,
 		}),
 		typed(Kind{GroupVersionKind: core("Pod"), Plural: "pods", Short: list("po"), Categories: list("all"), Namespaced: true, Status: true,
-			Others: list("binding", "eviction", "log")}, rules[*corev1.Pod]{
+			Others: list("attach", "binding", "eviction", "exec", "log", "portforward")}, rules[*corev1.Pod]{
 			defaults: defaults.Pod, generation: true, create: createPod, changeState: changePodStatus, keeps: list("deletionTimestamp", "ownerReferences"),
 			validate: v.Pod, update: v.PodUpdate, status: v.PodStatusUpdate, grace: podGrace,
 			table: columns.Pods(),

@@ -119,7 +119,7 @@ func newContainer(p *pod, spec runtime.ContainerSpec, image *storedImage) *conta
 	c := identify(p.dir, p.cgroup, spec.ID)
 	c.Container = runtime.Container{
 		ID: spec.ID, State: runtime.Created, Image: spec.Image, ImageID: image.ID,
-		Created: time.Now().Round(0).UTC(), StopSignal: spec.StopSignal, Labels: spec.Labels,
+		Created: time.Now().Round(0).UTC(), StopSignal: spec.StopSignal, Stdin: spec.Stdin, TTY: spec.TTY, Labels: spec.Labels,
 	}
 	if c.StopSignal == 0 {
 		c.StopSignal = stopSignal(image.Config.StopSignal)
@@ -214,8 +214,13 @@ func (r *Runtime) record(c *container, spec *specs.Spec) (containers.Container, 
 	}, nil
 }
 
-// openStreams makes the FIFOs that a container writes to, and holds them.
+// openStreams makes the FIFOs that a container reads and writes, and holds those that it writes to.
 func (r *Runtime) openStreams(ctx context.Context, c *container) error {
+	if c.Stdin {
+		if err := fifo.Make(c.stdin()); err != nil {
+			return err
+		}
+	}
 	for _, path := range []string{c.stdout(), c.stderr()} {
 		if err := fifo.Make(path); err != nil {
 			return err
@@ -260,7 +265,7 @@ func (r *Runtime) discard(ctx context.Context, c *container) error {
 	if r.cfg.Holder != nil {
 		err = errors.Join(err, r.cfg.Holder.Release(ctx, c.stdout(), c.stderr()))
 	}
-	for _, path := range []string{c.stdout(), c.stderr(), c.state(), c.target()} {
+	for _, path := range []string{c.stdin(), c.stdout(), c.stderr(), c.state(), c.target()} {
 		if e := os.Remove(path); e != nil && !errors.Is(e, os.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
