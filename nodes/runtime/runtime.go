@@ -230,6 +230,7 @@ type Container struct {
 	StartError        string         // why its program could not be run; then it is Exited
 	StopSignal        syscall.Signal // to end it with
 	Stdin, TTY        bool           // as Create was given them
+	Cgroup            string         // its path; empty: it has none of its own
 	Labels            map[string]string
 }
 

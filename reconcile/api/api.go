@@ -32,6 +32,7 @@ type Config struct {
 	TokenFile string           // bearer tokens, see access; "" or a file that does not exist: none
 	Logs      registry.Logs    // nil: logs cannot be read
 	Streams   registry.Streams // nil: nobody can reach into containers
+	Usage     registry.Usage   // nil: nothing is measured
 
 	// Assign gives what is about to be written what must be given once, such as the address of a service, inside the
 	// transaction that writes it. nil gives nothing.
@@ -65,7 +66,7 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("assemble the API: it has no listener")
 	}
 	s := &Server{Config: c, closing: make(chan struct{})}
-	s.registry = registry.New(registry.Options{Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Streams: c.Streams, Assign: c.Assign, Now: c.Now, Closing: s.closing})
+	s.registry = registry.New(registry.Options{Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Streams: c.Streams, Usage: c.Usage, Assign: c.Assign, Now: c.Now, Closing: s.closing})
 	who, err := c.Authority.Authenticator(c.TokenFile, c.Now)
 	if err != nil {
 		return nil, fmt.Errorf("assemble the API: %w", err)

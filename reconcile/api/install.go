@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	metrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 )
 
 // A watch without a timeout of its own ends after a random time of at least this.
@@ -39,6 +40,10 @@ func (s *Server) install(c *genericapiserver.Config) error {
 		for name, st := range storage {
 			storages[gv][name] = st
 		}
+	}
+	if s.Usage != nil {
+		storages[metrics.SchemeGroupVersion] = s.registry.Metrics()
+		order = append(order, metrics.SchemeGroupVersion)
 	}
 	for _, gv := range order {
 		if err := s.installGroup(c, gv, storages[gv], converter); err != nil {

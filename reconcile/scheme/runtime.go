@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	metrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -28,7 +29,7 @@ func newRuntime(kinds []*Kind) *runtime.Scheme {
 	r := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, coordinationv1.AddToScheme, discoveryv1.AddToScheme,
-		autoscalingv1.AddToScheme, policyv1.AddToScheme, metainternal.AddToScheme, addOwn,
+		autoscalingv1.AddToScheme, policyv1.AddToScheme, metrics.AddToScheme, metainternal.AddToScheme, addOwn,
 	} {
 		must(add(r))
 	}
@@ -52,6 +53,10 @@ func newRuntime(kinds []*Kind) *runtime.Scheme {
 	} {
 		hub(r, gvk)
 	}
+	for _, name := range []string{"NodeMetrics", "NodeMetricsList", "PodMetrics", "PodMetricsList"} {
+		hub(r, metrics.SchemeGroupVersion.WithKind(name))
+	}
+	must(r.SetVersionPriority(metrics.SchemeGroupVersion))
 	addQueries(r)
 	return r
 }

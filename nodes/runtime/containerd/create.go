@@ -118,7 +118,7 @@ func (r *Runtime) make(ctx context.Context, p *pod, c *container, image *storedI
 func newContainer(p *pod, spec runtime.ContainerSpec, image *storedImage) *container {
 	c := identify(p.dir, p.cgroup, spec.ID)
 	c.Container = runtime.Container{
-		ID: spec.ID, State: runtime.Created, Image: spec.Image, ImageID: image.ID,
+		ID: spec.ID, Cgroup: c.cgroup, State: runtime.Created, Image: spec.Image, ImageID: image.ID,
 		Created: time.Now().Round(0).UTC(), StopSignal: spec.StopSignal, Stdin: spec.Stdin, TTY: spec.TTY, Labels: spec.Labels,
 	}
 	if c.StopSignal == 0 {
@@ -130,10 +130,11 @@ func newContainer(p *pod, spec runtime.ContainerSpec, image *storedImage) *conta
 // identify is a container of which no more is known than its name.
 func identify(dir, cgroup string, id runtime.ID) *container {
 	name := id.Name + "." + strconv.Itoa(id.Attempt)
+	group := path.Join(cgroup, name)
 	return &container{
-		Container: runtime.Container{ID: id},
+		Container: runtime.Container{ID: id, Cgroup: group},
 		key:       keyOf(id),
-		cgroup:    path.Join(cgroup, name),
+		cgroup:    group,
 		files:     filepath.Join(dir, name),
 	}
 }

@@ -42,6 +42,7 @@ type Options struct {
 	Store   kubestore.Store
 	Logs    Logs    // nil: logs cannot be read
 	Streams Streams // nil: nobody can reach into containers
+	Usage   Usage   // nil: nothing is measured
 	// Assign gives what is about to be written what must be given once: see kubestore.Config.
 	Assign  func(tx *store.Tx, old, new store.Object) error
 	Now     func() time.Time

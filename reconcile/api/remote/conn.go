@@ -3,6 +3,7 @@ package remote
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -23,14 +24,17 @@ type hijacked struct {
 	ctx    context.Context
 }
 
+var errClosing = errors.New("the server is closing")
+
 // hijack returns w and r, with a context that ends when the client goes or closing is closed.
 func hijack(w http.ResponseWriter, r *http.Request, closing <-chan struct{}) (*hijacked, *http.Request) {
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, because := context.WithCancelCause(r.Context())
+	cancel := func() { because(nil) }
 	h := &hijacked{ResponseWriter: w, cancel: cancel, ctx: ctx}
 	go func() { // ends with the request
 		select {
 		case <-closing:
-			cancel()
+			because(errClosing)
 		case <-ctx.Done():
 		}
 	}()
@@ -50,7 +54,8 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.conn = &conn{Conn: raw, early: early, cancel: h.cancel}
-	h.stop = context.AfterFunc(h.ctx, func() { raw.Close() })
+	// Whoever is in the middle of a write gets a moment, for the last word.
+	h.stop = context.AfterFunc(h.ctx, func() { time.AfterFunc(lingerFor, func() { raw.Close() }) })
 	go h.conn.watch(h.ctx)
 	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
 }

@@ -4,6 +4,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -78,6 +79,14 @@ func serve(w http.ResponseWriter, r *http.Request, closing <-chan struct{}, c co
 	c.want.Stderr = c.want.Stderr && !c.want.TTY // a terminal has only one output
 	h, r := hijack(w, r, closing)
 	defer h.end()
+	run := c.run
+	c.run = func(ctx context.Context, s Streams) error {
+		err := run(ctx, s)
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+			err = cause // it is why the command ended
+		}
+		return err
+	}
 	if wsstream.IsWebSocketRequest(r) {
 		serveChannels(h, r, c)
 		return
