@@ -64,19 +64,26 @@ func serveChannels(h *hijacked, r *http.Request, c command) {
 		return // the client was told
 	}
 	defer ws.Close()
-	first := streams[remotecommand.StreamErr]
-	switch {
-	case c.want.Stdout:
-		first = streams[remotecommand.StreamStdOut]
-	case c.want.Stderr:
-		first = streams[remotecommand.StreamStdErr]
-	}
-	if _, err := first.Write(nil); err != nil { // says that the streams are open
+	if protocol != remotecommand.StreamProtocolV5Name && greet(c.want, streams) != nil {
 		return
 	}
 	err = c.run(r.Context(), opened(r.Context(), c.want, streams))
 	ws.SetWriteDeadline(statusWrite)
 	_, _ = streams[remotecommand.StreamErr].Write(lastWord(protocol, c.doing, err)) // unless the client has gone
+}
+
+// greet says that the streams are open, by an empty message, for which clients before v5 wait. Later ones may not have
+// made their own ends yet, and would wonder.
+func greet(want Wanted, streams []io.ReadWriteCloser) error {
+	first := streams[remotecommand.StreamErr]
+	switch {
+	case want.Stdout:
+		first = streams[remotecommand.StreamStdOut]
+	case want.Stderr:
+		first = streams[remotecommand.StreamStdErr]
+	}
+	_, err := first.Write(nil)
+	return err
 }
 
 func opened(ctx context.Context, want Wanted, streams []io.ReadWriteCloser) Streams {
