@@ -133,7 +133,7 @@ func (s *attachment) resize(ctx context.Context) {
 }
 
 // answerWithin is how long a client that has no more to say is given what the container answers.
-const answerWithin = 200 * time.Millisecond
+const answerWithin = time.Second
 
 // feed passes the client's input on, until that ends or ctx does. What is still in the way then is let go.
 func (s *attachment) feed(ctx context.Context) error {
@@ -163,7 +163,7 @@ func (s *attachment) feed(ctx context.Context) error {
 // ended is called when the client has no more input: that is the end of the container's, or of the client's visit.
 func (s *attachment) ended(ctx context.Context) {
 	if s.once && !s.tty && s.a.life.Err() == nil { // a daemon that ends is no client that leaves
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin*10)
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*answerWithin)
 		defer cancel()
 		_ = s.a.cfg.Runtime.EndInput(late, s.id) // it may have ended
 		return
