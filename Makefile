@@ -6,7 +6,7 @@ SUDO ?= $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH")
 # What a node needs to run, and what the tests need beside it: clang compiles the kernel programs again, to see whether what
 # is committed is what comes out.
 node_tools = containerd runc nftables
-test_tools = $(node_tools) iproute2 e2fsprogs clang llvm libbpf-dev
+test_tools = $(node_tools) iproute2 e2fsprogs busybox-static clang llvm libbpf-dev
 
 .PHONY: build demo demo-check demo-end test soak crash sim bench lint generate clean node-tools test-tools
 

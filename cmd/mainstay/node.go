@@ -28,6 +28,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/nodes/runtime/containerd"
 	"github.com/mainstay-gitops/mainstay/nodes/static"
 	"github.com/mainstay-gitops/mainstay/nodes/stream"
+	"github.com/mainstay-gitops/mainstay/nodes/usage"
 	"github.com/mainstay-gitops/mainstay/nodes/volume"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -56,6 +57,7 @@ type node struct {
 	hostPorts  *hostport.Loop
 	dns        *dns.Writer
 	agent      *agent.Agent
+	meter      *usage.Meter
 }
 
 // group is a cgroup of this node: of its daemon, its containerd, or its pods.
@@ -144,6 +146,7 @@ func (n *node) open(ctx context.Context, st store.Reader, nodeRange netip.Prefix
 	if err != nil {
 		return err
 	}
+	n.meter = &usage.Meter{Runtime: n.runtime, Tree: n.tree, Proc: "/proc", Now: time.Now}
 	volumes, err := volume.Open(n.o.under("pods"), n.o.runDir("memory"))
 	if err != nil {
 		return err

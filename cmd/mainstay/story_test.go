@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mainstay-gitops/mainstay/cmd/internal/sandbox"
+	"github.com/mainstay-gitops/mainstay/reconcile/api/kubectltest"
 )
 
 // scripts is where the stories are that are to be played: those in testdata/soak take long.
@@ -67,6 +69,7 @@ type tools struct {
 	source   string // folder of its source
 	helper   string // this test program, which plays clients and servers
 	images   []string
+	kubectls map[string]string // stock ones, by the variable that stories know them by
 }
 
 func buildTools(t *testing.T) *tools {
@@ -93,6 +96,15 @@ func buildTools(t *testing.T) *tools {
 			t.Fatal(err)
 		}
 		to.images = append(to.images, archive)
+	}
+	box := filepath.Join(dir, "busybox-v1.tar")
+	if err := sandbox.BuildBusybox(t.Context(), "mainstay.local/busybox:v1", box); err != nil {
+		t.Fatal(err)
+	}
+	to.images = append(to.images, box)
+	to.kubectls = map[string]string{}
+	for module, version := range kubectltest.Versions() {
+		to.kubectls["KUBECTL_"+strings.TrimPrefix(module, "v0.")] = kubectltest.Build(t, module, version)
 	}
 	return to
 }
@@ -142,12 +154,16 @@ func sweep(t *testing.T, to *tools) {
 }
 
 func (w *world) vars() []string {
-	return []string{
+	vars := []string{
 		"MAINSTAY=" + w.tools.mainstay, "IMAGES=" + filepath.Dir(w.tools.images[0]), "MAINSTAY_DATA=" + w.data, "NETNS=" + w.netns, "NODE=" + w.node,
 		fmt.Sprintf("ALL_BUT_256Mi=%d", totalMemory()-256<<20), // of this machine's memory
 		"HOME=" + w.work, "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=Story", "GIT_AUTHOR_EMAIL=story@example.invalid",
 		"GIT_COMMITTER_NAME=Story", "GIT_COMMITTER_EMAIL=story@example.invalid", "KUBECONFIG=" + filepath.Join(w.data, "kubeconfig"),
 	}
+	for name, path := range w.tools.kubectls {
+		vars = append(vars, name+"="+path)
+	}
+	return vars
 }
 
 // totalMemory is how much this machine has, in bytes.

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,6 +53,7 @@ var verbs = map[string]func(*testscript.TestScript, bool, []string){
 	"in":        cmdIn,
 	"mainstay":  cmdMainstay,
 	"kubectl":   cmdKubectl,
+	"each":      cmdEach,
 	"until":     cmdUntil,
 	"call":      cmdCall,
 	"hook":      cmdHook,
@@ -237,6 +240,21 @@ func cmdMainstay(ts *testscript.TestScript, neg bool, args []string) {
 // kubectl ARG... is the kubectl that is built in.
 func cmdKubectl(ts *testscript.TestScript, neg bool, args []string) {
 	cmdMainstay(ts, neg, append([]string{"kubectl"}, args...))
+}
+
+// each TEXT runs a shell script with each stock kubectl in turn, as $kubectl; with their version as $version. What both say
+// can be looked at.
+func cmdEach(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(w.tools.kubectls)) {
+		all = append(all, fmt.Sprintf("(kubectl=%s version=%s; %s\n)", w.tools.kubectls[name], strings.TrimPrefix(name, "KUBECTL_"), args[0]))
+	}
+	link := " && "
+	if neg {
+		link = " || "
+	}
+	cmdIn(ts, neg, []string{"sh", "-c", strings.Join(all, link)})
 }
 
 // call URL makes one request; the answer can be looked at.

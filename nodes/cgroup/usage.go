@@ -3,6 +3,7 @@ package cgroup
 import (
 	"fmt"
 	"strconv"
+	"time"
 )
 
 // WorkingSet is how much memory the processes of a group, and of those under it, use that cannot be taken back from them:
@@ -38,6 +39,26 @@ func (t *Tree) Tasks(group string) (int64, error) {
 		return 0, fmt.Errorf("count processes of cgroup %s: %w", group, err)
 	}
 	return n, nil
+}
+
+// CPU is how long the processes of a group, and of those under it, have run on processors, since it was made.
+func (t *Tree) CPU(group string) (time.Duration, error) {
+	h, ok := t.of("cpuacct")
+	if !ok {
+		return 0, fmt.Errorf("measure CPU of cgroup %s: this machine has no cgroup controller for it", group)
+	}
+	if !h.unified {
+		n, err := h.count(group, "cpuacct.usage")
+		if err != nil {
+			return 0, fmt.Errorf("measure CPU of cgroup %s: %w", group, err)
+		}
+		return time.Duration(n), nil
+	}
+	stat, err := read(h.path(group, "cpu.stat"))
+	if err != nil {
+		return 0, fmt.Errorf("measure CPU of cgroup %s: %w", group, err)
+	}
+	return time.Duration(field(stat, "usage_usec")) * time.Microsecond, nil
 }
 
 // count reads a file that holds one number.

@@ -104,6 +104,8 @@ func ContainerSpec(p *corev1.Pod, m Making, s *store.Snapshot) (runtime.Containe
 		OOMScore:   oomScore(p, c, m.Place.Capacity.Memory().Value()),
 		Security:   security,
 		StopSignal: stopSignal(c),
+		Stdin:      c.Stdin,
+		TTY:        c.TTY,
 		Labels: map[string]string{
 			crashesLabel: strconv.Itoa(m.Step.Crashes),
 			imageLabel:   c.Image,

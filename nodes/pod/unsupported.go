@@ -75,9 +75,6 @@ func (u *unsupported) container(path *field.Path, c *corev1.Container) {
 		u.not(r.Action != corev1.ContainerRestartRuleActionRestart, at, "action", "an action other than Restart")
 	}
 	u.not(len(c.VolumeDevices) > 0, path, "volumeDevices", "block devices")
-	u.not(c.Stdin, path, "stdin", "the input of containers")
-	u.not(c.StdinOnce, path, "stdinOnce", "the input of containers")
-	u.not(c.TTY, path, "tty", "terminals of containers")
 	u.not(len(c.Resources.Claims) > 0, path.Child("resources"), "claims", "resource claims")
 	for i, p := range c.Ports {
 		at := path.Child("ports").Index(i)

@@ -19,7 +19,7 @@ var supported = map[reflect.Type]string{
 		shareProcessNamespace runtimeClassName overhead resources`,
 	reflect.TypeFor[corev1.Container](): `name image command args workingDir ports envFrom env resources volumeMounts livenessProbe readinessProbe
 		startupProbe terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext resizePolicy lifecycle
-		restartPolicy restartPolicyRules`,
+		restartPolicy restartPolicyRules stdin stdinOnce tty`,
 	reflect.TypeFor[corev1.SecurityContext](): `capabilities privileged runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem
 		allowPrivilegeEscalation seccompProfile procMount appArmorProfile`,
 	reflect.TypeFor[corev1.PodSecurityContext]():   `runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup fsGroupChangePolicy seccompProfile sysctls supplementalGroupsPolicy appArmorProfile`,
@@ -49,9 +49,6 @@ var refused = map[string]string{
 
 	"ContainerRestartRule.action": `{containers: [{name: a, restartPolicy: Never, restartPolicyRules: [{action: RestartAllContainers}]}]}`,
 	"Container.volumeDevices":     `{containers: [{name: a, volumeDevices: [{name: x}]}]}`,
-	"Container.stdin":             `{containers: [{name: a, stdin: true}]}`,
-	"Container.stdinOnce":         `{containers: [{name: a, stdinOnce: true}]}`,
-	"Container.tty":               `{containers: [{name: a, tty: true}]}`,
 
 	"SecurityContext.seLinuxOptions": `{containers: [{name: a, securityContext: {seLinuxOptions: {}}}]}`,
 	"SecurityContext.windowsOptions": `{containers: [{name: a, securityContext: {windowsOptions: {}}}]}`,

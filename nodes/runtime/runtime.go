@@ -26,6 +26,8 @@ var (
 	ErrNoImage = errors.New("image is not present")
 	// ErrNotRunning: a command cannot be run in a container that is not started yet, or has ended.
 	ErrNotRunning = errors.New("container is not running")
+	// ErrNoInput: the container reads nothing, or its input was ended.
+	ErrNoInput = errors.New("container has no input")
 )
 
 // A Runtime makes sandboxes and containers of pods on this machine. It is safe for concurrent use; calls for one pod come
@@ -59,6 +61,13 @@ type Runtime interface {
 	// Output opens what a container writes. What was written while nobody read is there, as far as the pipe holds it. A
 	// reader ends (io.EOF) when the container has ended and all is read. Only one reader at a time.
 	Output(ctx context.Context, id ID) (stdout, stderr io.ReadCloser, err error)
+	// Input opens what a running container reads. Closing it is no end that the container would see: others may write after
+	// it. ErrNoInput if it was made without Stdin, or its input was ended.
+	Input(ctx context.Context, id ID) (io.WriteCloser, error)
+	// EndInput lets a container see the end of its input, once Input is closed. A terminal has none.
+	EndInput(ctx context.Context, id ID) error
+	// Resize sets the size of a container's terminal, if it has one.
+	Resize(ctx context.Context, id ID, size Size) error
 
 	// Written is how many bytes of disk a container has written to its own file system. ErrNotFound if it is not there.
 	Written(ctx context.Context, id ID) (int64, error)
@@ -141,6 +150,8 @@ type ContainerSpec struct {
 	OOMScore   int    // as far as this machine lets it be set
 	Security   Security
 	StopSignal syscall.Signal // 0: the image's, else SIGTERM
+	Stdin      bool           // it reads what Input is given; otherwise nothing
+	TTY        bool           // it has a terminal: one output, stdout
 	Labels     map[string]string
 }
 
@@ -221,6 +232,8 @@ type Container struct {
 	OOMKilled         bool
 	StartError        string         // why its program could not be run; then it is Exited
 	StopSignal        syscall.Signal // to end it with
+	Stdin, TTY        bool           // as Create was given them
+	Cgroup            string         // its path; empty: it has none of its own
 	Labels            map[string]string
 }
 

@@ -6,6 +6,7 @@ package stream
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,8 +29,9 @@ type Logs struct {
 
 	chunks sync.Pool // of *[largeChunk]byte
 
-	mu   sync.Mutex
-	open map[string]*log // being written, by path
+	mu      sync.Mutex
+	open    map[string]*log            // being written, by path
+	awaited map[string][]chan struct{} // closed when a log is
 }
 
 // New keeps up to files files of size bytes for each run of a container; 0 is 5 and 10 MiB.
@@ -41,7 +43,7 @@ func New(size int64, files int) *Logs {
 		files = 5
 	}
 	return &Logs{
-		size: size, files: files, open: map[string]*log{},
+		size: size, files: files, open: map[string]*log{}, awaited: map[string][]chan struct{}{},
 		chunks: sync.Pool{New: func() any { return new([largeChunk]byte) }},
 	}
 }
@@ -55,6 +57,10 @@ func (l *Logs) Copy(path string, stdout, stderr io.ReadCloser) error {
 	}
 	l.mu.Lock()
 	l.open[path] = g
+	for _, begun := range l.awaited[path] {
+		close(begun)
+	}
+	delete(l.awaited, path)
 	l.mu.Unlock()
 
 	var wg sync.WaitGroup
@@ -71,6 +77,33 @@ func (l *Logs) Copy(path string, stdout, stderr io.ReadCloser) error {
 	delete(l.open, path)
 	l.mu.Unlock()
 	return errors.Join(errOut, errErr, g.close(), closeAll(stdout, stderr))
+}
+
+const awaitFor = 5 * time.Second
+
+// Await returns when somebody writes the log at path, who may be about to begin.
+func (l *Logs) Await(ctx context.Context, path string) error {
+	l.mu.Lock()
+	if l.open[path] != nil {
+		l.mu.Unlock()
+		return nil
+	}
+	begun := make(chan struct{})
+	l.awaited[path] = append(l.awaited[path], begun)
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, awaitFor)
+	defer cancel()
+	select {
+	case <-begun:
+		return nil
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.awaited[path] = slices.DeleteFunc(l.awaited[path], func(c chan struct{}) bool { return c == begun }); len(l.awaited[path]) == 0 {
+		delete(l.awaited, path)
+	}
+	return fmt.Errorf("await log %s: nobody writes it", filepath.Base(path))
 }
 
 func closeAll(cs ...io.ReadCloser) error {

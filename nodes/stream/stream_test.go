@@ -350,18 +350,6 @@ func FuzzReadingALogNeverFails(f *testing.F) {
 	})
 }
 
-func BenchmarkCopy(b *testing.B) {
-	text := strings.Repeat(strings.Repeat("x", 99)+"\n", 10_000) // 1 MB
-	path := filepath.Join(b.TempDir(), "0.log")
-	l := New(0, 0)
-	b.SetBytes(int64(len(text)))
-	for b.Loop() {
-		if err := l.Copy(path, io.NopCloser(strings.NewReader(text)), nil); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 func BenchmarkRead(b *testing.B) {
 	text := strings.Repeat(strings.Repeat("x", 99)+"\n", 10_000) // 1 MB
 	path := filepath.Join(b.TempDir(), "0.log")

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	metrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/api/registry"
 )
@@ -46,6 +47,10 @@ func (s *Server) install(c *genericapiserver.Config, who authenticator.Request) 
 	}
 	reviews := authenticationv1.SchemeGroupVersion
 	storages[reviews], order = registry.Reviews(who, s.Now), append(order, reviews)
+	if s.Usage != nil {
+		storages[metrics.SchemeGroupVersion] = s.registry.Metrics()
+		order = append(order, metrics.SchemeGroupVersion)
+	}
 	for _, gv := range order {
 		if err := s.installGroup(c, gv, storages[gv], converter); err != nil {
 			return fmt.Errorf("install %s: %w", gv, err)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -15,60 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/api/kubectltest"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 )
 
-// The stock kubectls that everything must work with, the oldest and the newest. Each is a module of its own.
-func kubectlVersions() map[string]string {
-	return map[string]string{"v0.32": "v1.32.13", "v0.37": "v1.37.2"}
-}
-
-// buildKubectl is the path of a kubectl. It is built once and kept in the user's cache folder: the first time takes
-// minutes.
-func buildKubectl(t *testing.T, module, version string) string {
-	t.Helper()
-	dir := filepath.Join("testdata", "kubectl", module)
-	h := sha256.New()
-	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Write(data)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(cache, "mainstay-test", fmt.Sprintf("kubectl-%s-%.8x", module, h.Sum(nil)))
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	t.Logf("building kubectl %s, which is kept in %s", version, path)
-	built := filepath.Join(t.TempDir(), "kubectl")
-	c := exec.CommandContext(t.Context(), "go", "build", "-o", built, "-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion="+version, ".")
-	c.Dir = dir
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("build kubectl %s: %v\n%s", version, err, out)
-	}
-	data, err := os.ReadFile(built)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	half := fmt.Sprintf("%s.%d", path, os.Getpid())
-	if err := errors.Join(os.WriteFile(half, data, 0o755), os.Rename(half, path)); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // TestTheKubectlsAreBuilt does nothing else: where they are not built yet, run it before the others, with time.
 func TestTheKubectlsAreBuilt(t *testing.T) {
-	for module, version := range kubectlVersions() {
-		out, err := exec.CommandContext(t.Context(), buildKubectl(t, module, version), "version", "--client").CombinedOutput()
+	for module, version := range kubectltest.Versions() {
+		out, err := exec.CommandContext(t.Context(), kubectltest.Build(t, module, version), "version", "--client").CombinedOutput()
 		if err != nil || !strings.Contains(string(out), version) {
 			t.Errorf("%s: %s, %v", version, out, err)
 		}
@@ -104,9 +57,9 @@ func (k kubectl) run(t *testing.T, args ...string) (string, bool) {
 // withKubectls runs f with each kubectl against one cluster.
 func withKubectls(t *testing.T, c *cluster, f func(t *testing.T, k kubectl)) {
 	config := c.kubeconfig(t)
-	for module, version := range kubectlVersions() {
+	for module, version := range kubectltest.Versions() {
 		t.Run("kubectl "+version, func(t *testing.T) {
-			k := kubectl{version: version, path: buildKubectl(t, module, version), config: config, home: t.TempDir()}
+			k := kubectl{version: version, path: kubectltest.Build(t, module, version), config: config, home: t.TempDir()}
 			editor := "#!/bin/sh\nsed -i 's/edited: \"no\"/edited: \"yes\"/' \"$1\"\n"
 			if err := os.WriteFile(filepath.Join(k.home, "editor"), []byte(editor), 0o755); err != nil {
 				t.Fatal(err)

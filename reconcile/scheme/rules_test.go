@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -144,6 +145,28 @@ func TestTheQueryForLogsIsRead(t *testing.T) {
 	for _, bad := range []url.Values{{"tailLines": {"x"}}, {"sinceTime": {"yesterday"}}} {
 		if err := s.Parameters.DecodeParameters(bad, corev1.SchemeGroupVersion, &corev1.PodLogOptions{}); err == nil {
 			t.Errorf("%v was read", bad)
+		}
+	}
+}
+
+func TestTheQueriesForStreamsAreRead(t *testing.T) {
+	s := New(Options{})
+	q := url.Values{"container": {"web"}, "command": {"sh", "-c", "true"}, "stdin": {"true"}, "stdout": {"1"}, "stderr": {"false"}, "tty": {""}, "ports": {"80,81", "82"}}
+	for _, row := range []struct{ got, want runtime.Object }{
+		{&corev1.PodExecOptions{}, &corev1.PodExecOptions{Container: "web", Command: []string{"sh", "-c", "true"}, Stdin: true, Stdout: true, TTY: true}},
+		{&corev1.PodAttachOptions{}, &corev1.PodAttachOptions{Container: "web", Stdin: true, Stdout: true, TTY: true}},
+		{&corev1.PodPortForwardOptions{}, &corev1.PodPortForwardOptions{Ports: []int32{80, 81, 82}}},
+	} {
+		if err := s.Parameters.DecodeParameters(q, corev1.SchemeGroupVersion, row.got); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(row.want, row.got); d != "" {
+			t.Error(d)
+		}
+	}
+	for _, bad := range []string{"", "x", "0", "65536", "80,"} {
+		if err := s.Parameters.DecodeParameters(url.Values{"ports": {bad}}, corev1.SchemeGroupVersion, &corev1.PodPortForwardOptions{}); err == nil {
+			t.Errorf("ports=%s was read", bad)
 		}
 	}
 }

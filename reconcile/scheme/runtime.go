@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	metrics "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -30,7 +31,7 @@ func newRuntime(kinds []*Kind) *runtime.Scheme {
 	r := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, coordinationv1.AddToScheme, discoveryv1.AddToScheme, nodev1.AddToScheme,
-		authenticationv1.AddToScheme, autoscalingv1.AddToScheme, policyv1.AddToScheme, metainternal.AddToScheme, addOwn,
+		authenticationv1.AddToScheme, autoscalingv1.AddToScheme, policyv1.AddToScheme, metrics.AddToScheme, metainternal.AddToScheme, addOwn,
 	} {
 		must(add(r))
 	}
@@ -49,13 +50,17 @@ func newRuntime(kinds []*Kind) *runtime.Scheme {
 		must(r.SetVersionPriority(k.GroupVersion()))
 	}
 	for _, gvk := range []schema.GroupVersionKind{
-		core("Binding"), core("PodLogOptions"), autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
+		core("Binding"), autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
 		policyv1.SchemeGroupVersion.WithKind("Eviction"), authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"),
 		authenticationv1.SchemeGroupVersion.WithKind("TokenReview"), authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview"),
 	} {
 		hub(r, gvk)
 	}
-	must(r.AddConversionFunc((*url.Values)(nil), (*corev1.PodLogOptions)(nil), podLogOptions))
+	for _, name := range []string{"NodeMetrics", "NodeMetricsList", "PodMetrics", "PodMetricsList"} {
+		hub(r, metrics.SchemeGroupVersion.WithKind(name))
+	}
+	must(r.SetVersionPriority(metrics.SchemeGroupVersion))
+	addQueries(r)
 	return r
 }
 
@@ -98,9 +103,7 @@ func podLogOptions(in, out any, _ conversion.Scope) error {
 		"follow": &o.Follow, "previous": &o.Previous, "timestamps": &o.Timestamps,
 		"insecureSkipTLSVerifyBackend": &o.InsecureSkipTLSVerifyBackend,
 	} {
-		// As everywhere in Kubernetes, any value but "false" and "0" means yes.
-		v := q.Get(name)
-		*to = q.Has(name) && v != "false" && v != "0"
+		*to = flag(q, name)
 	}
 	for name, to := range map[string]**int64{"sinceSeconds": &o.SinceSeconds, "tailLines": &o.TailLines, "limitBytes": &o.LimitBytes} {
 		if v := q.Get(name); v != "" {

@@ -48,7 +48,7 @@ func coreKinds(v validate.Rules) []*Kind {
 			table: columns.Nodes(), labels: list("spec.unschedulable"), fields: nodeFields,
 		}),
 		typed(Kind{GroupVersionKind: core("Pod"), Plural: "pods", Short: list("po"), Categories: list("all"), Namespaced: true, Status: true,
-			Others: list("binding", "ephemeralcontainers", "eviction", "log")}, rules[*corev1.Pod]{
+			Others: list("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward")}, rules[*corev1.Pod]{
 			defaults: defaults.Pod, generation: true, create: createPod, changeState: changePodStatus, keeps: list("deletionTimestamp", "ownerReferences"),
 			validate: v.Pod, update: v.PodUpdate, status: v.PodStatusUpdate, ephemeral: v.PodEphemeralUpdate, grace: podGrace,
 			table: columns.Pods(),

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -30,26 +31,62 @@ func BuildImage(ctx context.Context, program, ref, version, file string) error {
 	if err != nil {
 		return err
 	}
-	image, err := imageOf(b)
+	return writeImage(ref, file, v1.Config{Entrypoint: []string{"/hello"}}, entry{Header: tar.Header{Name: "hello", Mode: 0o755}, content: b})
+}
+
+// BuildBusybox builds an image named ref of the machine's busybox, which must be static, with all its commands in /bin.
+func BuildBusybox(ctx context.Context, ref, file string) error {
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		return fmt.Errorf("find busybox (in Debian's package busybox-static): %w", err)
+	}
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
+	commands, err := exec.CommandContext(ctx, path, "--list").Output()
+	if err != nil {
+		return fmt.Errorf("list the commands of busybox: %w", err)
+	}
+	all := []entry{{Header: tar.Header{Name: "bin/busybox", Mode: 0o755}, content: b}, {Header: tar.Header{Name: "tmp/", Mode: 0o1777, Typeflag: tar.TypeDir}}}
+	for name := range strings.FieldsSeq(string(commands)) {
+		if name != "busybox" {
+			all = append(all, entry{Header: tar.Header{Name: "bin/" + name, Linkname: "busybox", Typeflag: tar.TypeSymlink, Mode: 0o777}})
+		}
+	}
+	return writeImage(ref, file, v1.Config{Cmd: []string{"/bin/sh"}, Env: []string{"PATH=/bin"}}, all...)
+}
+
+// An entry is a file of an image.
+type entry struct {
+	tar.Header
+	content []byte
+}
+
+// writeImage writes an image of one layer as an archive.
+func writeImage(ref, file string, config v1.Config, entries ...entry) error {
 	tag, err := name.NewTag(ref)
+	if err != nil {
+		return err
+	}
+	image, err := imageOf(config, entries)
 	if err != nil {
 		return err
 	}
 	return tarball.WriteToFile(file, tag, image)
 }
 
-// imageOf is an image of one static program.
-func imageOf(program []byte) (v1.Image, error) {
+func imageOf(config v1.Config, entries []entry) (v1.Image, error) {
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
-	if err := w.WriteHeader(&tar.Header{Name: "hello", Mode: 0o755, Size: int64(len(program))}); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(program); err != nil {
-		return nil, err
+	for _, e := range entries {
+		e.Size = int64(len(e.content))
+		if err := w.WriteHeader(&e.Header); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(e.content); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.Close(); err != nil {
 		return nil, err
@@ -66,6 +103,6 @@ func imageOf(program []byte) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Architecture, cfg.OS, cfg.Config = runtime.GOARCH, "linux", v1.Config{Entrypoint: []string{"/hello"}}
+	cfg.Architecture, cfg.OS, cfg.Config = runtime.GOARCH, "linux", config
 	return mutate.ConfigFile(image, cfg)
 }

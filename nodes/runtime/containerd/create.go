@@ -118,8 +118,8 @@ func (r *Runtime) make(ctx context.Context, p *pod, c *container, image *storedI
 func newContainer(p *pod, spec runtime.ContainerSpec, image *storedImage) *container {
 	c := identify(p.dir, p.cgroup, spec.ID)
 	c.Container = runtime.Container{
-		ID: spec.ID, State: runtime.Created, Image: spec.Image, ImageID: image.ID,
-		Created: time.Now().Round(0).UTC(), StopSignal: spec.StopSignal, Labels: spec.Labels,
+		ID: spec.ID, Cgroup: c.cgroup, State: runtime.Created, Image: spec.Image, ImageID: image.ID,
+		Created: time.Now().Round(0).UTC(), StopSignal: spec.StopSignal, Stdin: spec.Stdin, TTY: spec.TTY, Labels: spec.Labels,
 	}
 	if c.StopSignal == 0 {
 		c.StopSignal = stopSignal(image.Config.StopSignal)
@@ -130,10 +130,11 @@ func newContainer(p *pod, spec runtime.ContainerSpec, image *storedImage) *conta
 // identify is a container of which no more is known than its name.
 func identify(dir, cgroup string, id runtime.ID) *container {
 	name := id.Name + "." + strconv.Itoa(id.Attempt)
+	group := path.Join(cgroup, name)
 	return &container{
-		Container: runtime.Container{ID: id},
+		Container: runtime.Container{ID: id, Cgroup: group},
 		key:       keyOf(id),
-		cgroup:    path.Join(cgroup, name),
+		cgroup:    group,
 		files:     filepath.Join(dir, name),
 	}
 }
@@ -214,8 +215,13 @@ func (r *Runtime) record(c *container, spec *specs.Spec) (containers.Container, 
 	}, nil
 }
 
-// openStreams makes the FIFOs that a container writes to, and holds them.
+// openStreams makes the FIFOs that a container reads and writes, and holds those that it writes to.
 func (r *Runtime) openStreams(ctx context.Context, c *container) error {
+	if c.Stdin {
+		if err := fifo.Make(c.stdin()); err != nil {
+			return err
+		}
+	}
 	for _, path := range []string{c.stdout(), c.stderr()} {
 		if err := fifo.Make(path); err != nil {
 			return err
@@ -260,7 +266,7 @@ func (r *Runtime) discard(ctx context.Context, c *container) error {
 	if r.cfg.Holder != nil {
 		err = errors.Join(err, r.cfg.Holder.Release(ctx, c.stdout(), c.stderr()))
 	}
-	for _, path := range []string{c.stdout(), c.stderr(), c.state(), c.target()} {
+	for _, path := range []string{c.stdin(), c.stdout(), c.stderr(), c.state(), c.target()} {
 		if e := os.Remove(path); e != nil && !errors.Is(e, os.ErrNotExist) {
 			err = errors.Join(err, e)
 		}

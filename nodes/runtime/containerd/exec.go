@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	taskapi "github.com/containerd/containerd/api/services/tasks/v1"
@@ -55,6 +57,7 @@ type execution struct {
 	x       runtime.Exec
 	id, dir string
 
+	pid     int
 	stdin   *os.File
 	outputs []*output
 	copying sync.WaitGroup
@@ -91,9 +94,11 @@ func (e *execution) follow(ctx context.Context) (code int, err error) {
 		_, gone := e.r.tasks.DeleteProcess(ctx, &taskapi.DeleteProcessRequest{ContainerID: e.c.key, ExecID: e.id})
 		err = errors.Join(err, ignoreNotFound(errdefs.FromGRPC(gone)))
 	}()
-	if _, err := e.r.tasks.Start(ctx, &taskapi.StartRequest{ContainerID: e.c.key, ExecID: e.id}); err != nil {
+	started, err := e.r.tasks.Start(ctx, &taskapi.StartRequest{ContainerID: e.c.key, ExecID: e.id})
+	if err != nil {
 		return 0, errdefs.FromGRPC(err)
 	}
+	e.pid = int(started.Pid)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	e.feed(ctx)
@@ -104,8 +109,9 @@ func (e *execution) follow(ctx context.Context) (code int, err error) {
 	return int(exit.ExitStatus), nil
 }
 
-// kill ends the command, and waits for that: the shim forgets no command that runs.
+// kill ends the command with what it has started, and waits for that: the shim forgets no command that runs.
 func (e *execution) kill(ctx context.Context) error {
+	e.killGroup()
 	ctx, cancel := e.r.call(context.WithoutCancel(ctx))
 	defer cancel()
 	_, err := e.r.tasks.Kill(ctx, &taskapi.KillRequest{ContainerID: e.c.key, ExecID: e.id, Signal: uint32(unix.SIGKILL)})
@@ -113,6 +119,19 @@ func (e *execution) kill(ctx context.Context) error {
 		_, err = e.r.tasks.Wait(ctx, &taskapi.WaitRequest{ContainerID: e.c.key, ExecID: e.id})
 	}
 	return ignoreNotFound(errdefs.FromGRPC(err))
+}
+
+// killGroup kills the command's process group. It leads one, whose number is nobody else's while it is there, which the
+// descriptor makes sure of before its cgroup is looked at.
+func (e *execution) killGroup() {
+	fd, err := unix.PidfdOpen(e.pid, 0)
+	if err != nil {
+		return // it has ended
+	}
+	defer unix.Close(fd)
+	if e.r.cfg.Tree.Has(e.c.cgroup, e.pid) {
+		_ = unix.Kill(-e.pid, unix.SIGKILL) // the shim's kill comes after it
+	}
 }
 
 // process is that of the container, with another command line.
@@ -126,6 +145,9 @@ func (e *execution) process(ctx context.Context) (*anypb.Any, error) {
 		return nil, err
 	}
 	spec.Process.Args, spec.Process.Terminal = e.x.Command, e.x.TTY
+	if e.x.TTY && !slices.ContainsFunc(spec.Process.Env, func(v string) bool { return strings.HasPrefix(v, "TERM=") }) {
+		spec.Process.Env = append(spec.Process.Env, terminal)
+	}
 	return protobuf.MarshalAnyToProto(spec.Process)
 }
 

@@ -101,7 +101,7 @@ func (r *Runtime) recall(record containers.Container, task *tasktypes.Process) (
 	if known, ok := record.Extensions[extension]; ok {
 		_ = json.Unmarshal(known.GetValue(), &c.Container) // what it does not say is not known
 	}
-	c.ID = id
+	c.ID, c.Cgroup = id, c.cgroup
 	var note ended
 	noted := readJSON(c.state(), &note)
 	c.settleState(task, note, noted, p.box.Ready)

@@ -49,6 +49,7 @@ func (p plan) spec() *specs.Spec {
 		Root:        &specs.Root{Path: "rootfs", Readonly: c.Security.ReadOnlyRoot},
 		Annotations: map[string]string{shimGroup: p.group},
 		Process: &specs.Process{
+			Terminal:        c.TTY,
 			Args:            c.Argv(p.image.Entrypoint, p.image.Cmd),
 			Env:             p.env(),
 			Cwd:             orElse(c.WorkingDir, orElse(p.image.WorkingDir, "/")),
@@ -99,6 +100,9 @@ func orElse(s, def string) string {
 	return s
 }
 
+// terminal is the variable that programs with a terminal want.
+const terminal = "TERM=xterm"
+
 // env is a PATH and the host's name, which the image may change, and the container after it.
 func (p plan) env() []string {
 	var out []string
@@ -106,6 +110,9 @@ func (p plan) env() []string {
 	defaults := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	if !p.pod.HostNetwork {
 		defaults = append(defaults, "HOSTNAME="+p.pod.Hostname)
+	}
+	if p.container.TTY {
+		defaults = append(defaults, terminal)
 	}
 	for _, e := range slices.Concat(defaults, p.image.Env, p.container.Env) {
 		name, _, _ := strings.Cut(e, "=")

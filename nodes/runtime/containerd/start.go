@@ -63,9 +63,14 @@ func (r *Runtime) run(ctx context.Context, c *container) (int, error) {
 			c.mounts = append(c.mounts, &apitypes.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
 		}
 	}
-	_, err := r.tasks.Create(ctx, &taskapi.CreateTaskRequest{
-		ContainerID: c.key, Rootfs: c.mounts, Stdout: c.stdout(), Stderr: c.stderr(),
-	})
+	request := &taskapi.CreateTaskRequest{ContainerID: c.key, Rootfs: c.mounts, Stdout: c.stdout(), Stderr: c.stderr()}
+	if c.TTY {
+		request.Terminal, request.Stderr = true, ""
+	}
+	if c.Stdin {
+		request.Stdin = c.stdin()
+	}
+	_, err := r.tasks.Create(ctx, request)
 	if err := errdefs.FromGRPC(err); err != nil && !errdefs.IsAlreadyExists(err) {
 		return 0, err
 	}

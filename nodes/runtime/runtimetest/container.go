@@ -24,6 +24,9 @@ type container struct {
 	written    int64 // to its own files
 	todo       []script.Step
 	due        time.Time // of the first of them; zero: it waits for ever
+	input      []byte    // written and not read yet
+	inputEnded bool
+	size       runtime.Size // of its terminal
 	stdout     stream
 	stderr     stream
 	startFails string
@@ -33,7 +36,7 @@ func newContainer(spec runtime.ContainerSpec, pod runtime.SandboxSpec, image Fak
 	c := &container{
 		Container: runtime.Container{
 			ID: spec.ID, State: runtime.Created, Image: spec.Image, ImageID: image.Digest,
-			Created: now, StopSignal: spec.StopSignal, Labels: maps.Clone(spec.Labels),
+			Created: now, StopSignal: spec.StopSignal, Stdin: spec.Stdin, TTY: spec.TTY, Labels: maps.Clone(spec.Labels),
 		},
 		spec: spec, image: image,
 		env:     slices.Concat(image.Env, spec.Env),
@@ -80,8 +83,10 @@ func (f *Fake) run(c *container, now time.Time) {
 		switch s.Verb {
 		case script.Sleep:
 			c.due = c.due.Add(s.For)
-		case script.Wait, script.Copy:
+		case script.Wait:
 			c.due = time.Time{}
+		case script.Copy:
+			f.copyInput(c, s)
 		case script.Stubborn:
 			c.stubborn = true
 		case script.Exit:
@@ -102,7 +107,7 @@ func (c *container) do(s script.Step) {
 	case script.Print:
 		c.stdout.add(s.Text + "\n")
 	case script.Eprint:
-		c.stderr.add(s.Text + "\n")
+		c.errors().add(s.Text + "\n")
 	case script.Lines, script.Paced:
 		for i := range s.N {
 			c.stdout.add(script.Line(i))

@@ -27,7 +27,7 @@ const patience = 30 * time.Second
 // that has the image ImageName.
 func Suite(t *testing.T, open func(t *testing.T) runtime.Runtime) {
 	rt := open(t)
-	for _, c := range slices.Concat(lifeCases, faultCases, streamCases) {
+	for _, c := range slices.Concat(lifeCases, faultCases, streamCases, inputCases) {
 		t.Run(c.sentence, func(t *testing.T) {
 			c.check(newPod(t, rt))
 		})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"strings"
 
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
@@ -99,6 +100,63 @@ var faultCases = []suiteCase{
 		cancel()
 		if _, err := p.Runtime.MakeSandbox(ctx, p.spec()); !errors.Is(err, context.Canceled) {
 			p.Error("got", err)
+		}
+	}},
+}
+
+// write writes a text to a container's input.
+func (p *Pod) write(id runtime.ID, text string) {
+	p.Helper()
+	in, err := p.Runtime.Input(p.Context(), id)
+	p.ok(err)
+	_, err = io.WriteString(in, text)
+	p.ok(errors.Join(err, in.Close()))
+}
+
+var inputCases = []suiteCase{
+	{"what is written to a container's input comes to it, from one writer after the other, and then its end", func(p *Pod) {
+		p.MakeSandbox()
+		spec := p.Container("a", script.Copy, script.Print, "end")
+		spec.Stdin = true
+		id := p.Start(spec)
+		p.write(id, "one\n")
+		p.write(id, "two\n")
+		p.ok(p.Runtime.EndInput(p.Context(), id))
+		if out, _ := p.Said(id); out != "one\ntwo\nend\n" {
+			p.Errorf("it wrote %q", out)
+		}
+		p.Until(id, runtime.Exited)
+		if _, err := p.Runtime.Input(p.Context(), id); !errors.Is(err, runtime.ErrNotRunning) {
+			p.Error("after its end:", err)
+		}
+	}},
+	{"a container that was made without an input has none", func(p *Pod) {
+		p.MakeSandbox()
+		id := p.Start(p.Container("a", script.Copy, script.Print, "end", script.Wait))
+		if _, err := p.Runtime.Input(p.Context(), id); !errors.Is(err, runtime.ErrNoInput) {
+			p.Error("got", err)
+		}
+		p.ok(p.Runtime.EndInput(p.Context(), id))
+		if line := p.FirstLine(id); strings.TrimSpace(line) != "end" {
+			p.Errorf("it wrote %q", line)
+		}
+	}},
+	{"a container with a terminal has one output, and an input that does not end", func(p *Pod) {
+		p.MakeSandbox()
+		spec := p.Container("a", script.Eprint, "up", script.Wait)
+		spec.Stdin, spec.TTY = true, true
+		id := p.Start(spec)
+		if c := p.See(id); !c.TTY || !c.Stdin {
+			p.Errorf("it is %+v", c)
+		}
+		p.ok(p.Runtime.Resize(p.Context(), id, runtime.Size{Width: 80, Height: 24}))
+		if line := p.FirstLine(id); strings.TrimSpace(line) != "up" {
+			p.Errorf("it wrote %q", line)
+		}
+		p.ok(p.Runtime.EndInput(p.Context(), id))
+		p.write(id, "still there\n")
+		if c := p.See(id); c.State != runtime.Running {
+			p.Error("it is", c.State)
 		}
 	}},
 }

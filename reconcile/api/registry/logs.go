@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -64,7 +65,7 @@ func (l *logs) Get(ctx context.Context, name string, o runtime.Object) (runtime.
 	return &logStream{logs: l, namespace: pod.Namespace, pod: name, opts: opts}, nil
 }
 
-// containerOf is the container of pod whose output is asked for: its only one, if none is named.
+// containerOf is the container of pod that is meant: its only one, if none is named.
 func containerOf(pod *corev1.Pod, name string) (string, error) {
 	var usual, initial []string
 	for _, c := range pod.Spec.Containers {
@@ -81,7 +82,11 @@ func containerOf(pod *corev1.Pod, name string) (string, error) {
 	if name == "" && len(usual) == 1 {
 		return usual[0], nil
 	}
-	for _, has := range append(initial, usual...) {
+	all := slices.Concat(initial, usual)
+	for _, c := range pod.Spec.EphemeralContainers {
+		all = append(all, c.Name)
+	}
+	for _, has := range all {
 		if has == name {
 			return name, nil
 		}

@@ -39,10 +39,12 @@ type Logs interface {
 
 // Options are what all kinds share.
 type Options struct {
-	Scheme *scheme.Scheme
-	Store  kubestore.Store
-	Logs   Logs           // nil: logs cannot be read
-	Issuer *access.Issuer // nil: no tokens can be asked for
+	Scheme  *scheme.Scheme
+	Store   kubestore.Store
+	Logs    Logs           // nil: logs cannot be read
+	Streams Streams        // nil: nobody can reach into containers
+	Usage   Usage          // nil: nothing is measured
+	Issuer  *access.Issuer // nil: no tokens can be asked for
 	// Assign gives what is about to be written what must be given once: see kubestore.Config.
 	Assign  func(tx *store.Tx, old, new store.Object) error
 	Now     func() time.Time
@@ -104,6 +106,11 @@ func (r *Registry) other(res *resource, name string) (rest.Storage, error) {
 			return nil, nil
 		}
 		return &logs{pods: res, from: r.Logs, closing: r.Closing}, nil
+	case "pods/attach", "pods/exec", "pods/portforward":
+		if r.Streams == nil {
+			return nil, nil
+		}
+		return map[string]func(*resource) *connects{"attach": r.attach, "exec": r.exec, "portforward": r.portForward}[name](res), nil
 	case "pods/binding":
 		return &bindings{res}, nil
 	case "pods/ephemeralcontainers":

@@ -101,6 +101,12 @@ func other(k *scheme.Kind, name string) rest.Storage {
 	switch name {
 	case "log":
 		return log{resource: bare{resource{k: k}}}
+	case "attach":
+		return stream{bare: bare{resource{k: k}}, options: func() runtime.Object { return &corev1.PodAttachOptions{} }}
+	case "exec":
+		return stream{bare: bare{resource{k: k}}, options: func() runtime.Object { return &corev1.PodExecOptions{} }}
+	case "portforward":
+		return stream{bare: bare{resource{k: k}}, options: func() runtime.Object { return &corev1.PodPortForwardOptions{} }}
 	case "finalize":
 		return finalize{bare: bare{resource{k: k}}}
 	case "eviction":
@@ -198,6 +204,20 @@ type finalize struct {
 }
 
 func (f finalize) New() runtime.Object { return f.bare.New() }
+
+// stream can be connected to.
+type stream struct {
+	bare
+	rest.Connecter
+	options func() runtime.Object
+}
+
+func (s stream) New() runtime.Object      { return s.bare.New() }
+func (s stream) Destroy()                 {}
+func (s stream) ConnectMethods() []string { return []string{"GET", "POST"} }
+func (s stream) NewConnectOptions() (runtime.Object, bool, string) {
+	return s.options(), false, ""
+}
 
 // log can be read.
 type log struct {
