@@ -28,7 +28,7 @@ func (a *Agent) running(ctx context.Context, namespace, name, container string) 
 	if err != nil {
 		return nil, runtime.Container{}, err
 	}
-	box, err := a.cfg.Runtime.Sandbox(ctx, p.UID)
+	box, err := a.cfg.Runtime.Sandbox(ctx, local(p))
 	if err != nil && !errors.Is(err, runtime.ErrNotFound) {
 		return nil, runtime.Container{}, apierrors.NewInternalError(err)
 	}
@@ -74,7 +74,7 @@ func (a *Agent) Dial(ctx context.Context, namespace, name string, port uint16) (
 	if err != nil {
 		return nil, err
 	}
-	box, err := a.cfg.Runtime.Sandbox(ctx, p.UID)
+	box, err := a.cfg.Runtime.Sandbox(ctx, local(p))
 	if err != nil {
 		return nil, fmt.Errorf("pod %s is not running", name)
 	}

@@ -107,6 +107,8 @@ func other(k *scheme.Kind, name string) rest.Storage {
 		return stream{bare: bare{resource{k: k}}, options: func() runtime.Object { return &corev1.PodExecOptions{} }}
 	case "portforward":
 		return stream{bare: bare{resource{k: k}}, options: func() runtime.Object { return &corev1.PodPortForwardOptions{} }}
+	case "ephemeralcontainers":
+		return part{resource: resource{k: k}}
 	case "finalize":
 		return finalize{bare: bare{resource{k: k}}}
 	case "eviction":
