@@ -117,8 +117,8 @@ func (c *simCheck) hostPorts(after *store.Snapshot, d store.Delta) {
 }
 
 func (c *simCheck) rollouts(after *store.Snapshot, d store.Delta) {
-	if d.Why != "controllers" {
-		return
+	if d.Why != "controllers" || maintained(c.life.planned) || maintained(after) {
+		return // who takes a node out of service has all its pods go, whatever a Deployment may lack
 	}
 	for dep := range store.List[*appsv1.Deployment](c.life.planned) {
 		c.rollout(dep, c.life.planned, after)

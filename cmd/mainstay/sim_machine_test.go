@@ -212,6 +212,9 @@ func (k simTokens) ForPod(s *store.Snapshot, p *corev1.Pod, _ *corev1.ServiceAcc
 
 // misfortune is what happens by itself, or by somebody's hand, beside the commits.
 func (w *sim) misfortune() {
+	if w.luck < 1 && w.rng.IntN(10) == 0 {
+		w.maintain(w.rng.IntN(3) == 0)
+	}
 	boxes, _ := w.fake.Sandboxes(context.Background())
 	var running []runtime.ID
 	for _, b := range boxes {
@@ -267,6 +270,29 @@ func (w *sim) byHand(fn func(*store.Tx) error) {
 	case !errors.Is(err, store.ErrNoRoom):
 		w.must(err)
 	}
+}
+
+// maintained tells whether everything is to leave the node.
+func maintained(s *store.Snapshot) bool {
+	n, ok := store.Get[*corev1.Node](s, "", simNode)
+	return ok && slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute })
+}
+
+// maintain has everything leave the node, or lets it come back.
+func (w *sim) maintain(yes bool) {
+	taint := corev1.Taint{Key: "maintenance", Effect: corev1.TaintEffectNoExecute}
+	w.byHand(func(tx *store.Tx) error {
+		n, ok := store.Get[*corev1.Node](tx.Snapshot, "", simNode)
+		is := func(t corev1.Taint) bool { return t.Key == taint.Key }
+		if !ok || slices.ContainsFunc(n.Spec.Taints, is) == yes {
+			return nil
+		}
+		next := n.DeepCopy()
+		if next.Spec.Taints = slices.DeleteFunc(next.Spec.Taints, is); yes {
+			next.Spec.Taints = append(next.Spec.Taints, taint)
+		}
+		return tx.Update(next)
+	})
 }
 
 func (w *sim) deletePod(uid types.UID, grace *int64) {

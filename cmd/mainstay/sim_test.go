@@ -325,6 +325,7 @@ func (w *sim) settle() {
 		if w.now.After(deadline) {
 			w.t.Fatalf("an hour after anything failed: %s\n%s\n%s", w.unsettled(), w.fake, w.ledger.tail(40))
 		}
+		w.maintain(false)
 		w.run(20 * time.Second)
 	}
 	w.run(simLongQuiet)

@@ -85,6 +85,7 @@ func manifests() map[string]string {
 		"ReplicaSet":     "spec: {replicas: 2, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: " + pod + "}}",
 		"Lease":          "spec: {holderIdentity: me, leaseDurationSeconds: 40}",
 		"EndpointSlice":  "addressType: IPv4\nports: [{name: http, port: 8080, protocol: TCP}]\nendpoints: [{addresses: [10.42.0.7], conditions: {ready: true}}]",
+		"RuntimeClass":   "handler: runc",
 		"GitSource":      "spec: {url: \"https://example.com/hello.git\"}",
 		"Inventory":      "spec: {source: hello, path: web.yaml, blob: 3f786850e387550fdab836ed7e6dc881de23001b, commit: 89e6c98d92887913cadf06b2adb97f26cde4849b, objects: [{kind: ConfigMap, namespace: NAMESPACE, name: greeting, line: 1}]}",
 	}

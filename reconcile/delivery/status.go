@@ -128,8 +128,13 @@ func judged(g *v1alpha1.GitSource, ill []Ailment, now time.Time) {
 	ready(g, now)
 }
 
-// ready sums the other conditions up: the first that is not true speaks for all.
+// ready sums the other conditions up: the first that is not true speaks for all. Of a source that is suspended nothing is
+// known, whatever was found before.
 func ready(g *v1alpha1.GitSource, now time.Time) {
+	if g.Spec.Suspend {
+		suspended(g, now)
+		return
+	}
 	for _, kind := range []string{condFetched, condApplied, condHealthy} {
 		c := meta.FindStatusCondition(g.Status.Conditions, kind)
 		if c == nil {

@@ -89,7 +89,7 @@ func main() {
 			os.Exit(2)
 		}
 		load(args[0], pace)
-	case "hold": // uses so many MiB of memory, then waits
+	case "use": // uses so many MiB of memory, then waits
 		mib, _ := strconv.Atoi(args[0])
 		held := make([]byte, mib<<20)
 		for i := range held {
