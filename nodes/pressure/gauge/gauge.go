@@ -52,7 +52,8 @@ func (g *Gauge) Levels() (pressure.Levels, error) {
 		if err := unix.Statfs(d.dir, &s); err != nil {
 			return nil, fmt.Errorf("measure the disk of %s: %w", d.dir, err)
 		}
-		levels[d.bytes] = pressure.Level{Available: int64(s.Bavail) * s.Bsize, Capacity: int64(s.Blocks) * s.Bsize}
+		size := s.Blocks - s.Bfree + s.Bavail // as df counts: without what the file system keeps to itself
+		levels[d.bytes] = pressure.Level{Available: int64(s.Bavail) * s.Bsize, Capacity: int64(size) * s.Bsize}
 		if s.Files > 0 { // some file systems have no limit
 			levels[d.inodes] = pressure.Level{Available: int64(s.Ffree), Capacity: int64(s.Files)}
 		}

@@ -239,7 +239,8 @@ func (s *Images) Disk(ctx context.Context) (image.Disk, error) {
 	if err := unix.Statfs(root, &fs); err != nil {
 		return image.Disk{}, fmt.Errorf("measure the disk of %s: %w", root, err)
 	}
-	return image.Disk{Path: root, Size: int64(fs.Blocks) * fs.Bsize, Free: int64(fs.Bavail) * fs.Bsize}, nil
+	size := fs.Blocks - fs.Bfree + fs.Bavail // as df counts: without what the file system keeps to itself
+	return image.Disk{Path: root, Size: int64(size) * fs.Bsize, Free: int64(fs.Bavail) * fs.Bsize}, nil
 }
 
 func (s *Images) Remove(ctx context.Context, ref string) error {
