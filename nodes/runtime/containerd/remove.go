@@ -29,6 +29,7 @@ func (r *Runtime) Remove(ctx context.Context, id runtime.ID) error {
 func (r *Runtime) remove(ctx context.Context, p *pod, c *container) error {
 	err := r.clearTask(ctx, c)
 	if err == nil {
+		r.drain(c)
 		err = r.discard(ctx, c)
 	}
 	if err != nil {
@@ -42,7 +43,7 @@ func (r *Runtime) remove(ctx context.Context, p *pod, c *container) error {
 	return nil
 }
 
-// clearTask kills what runs of a container, and removes its task and cgroup.
+// clearTask kills what runs of a container, and removes its task and cgroup. Another task may take its place.
 func (r *Runtime) clearTask(ctx context.Context, c *container) error {
 	ctx, cancel := r.call(context.WithoutCancel(ctx)) // half a removal helps nobody
 	defer cancel()
@@ -57,12 +58,12 @@ func (r *Runtime) clearTask(ctx context.Context, c *container) error {
 			return err
 		}
 	}
-	err := r.bury(ctx, c)
+	err := r.dropTask(ctx, c)
 	if errdefs.IsFailedPrecondition(err) { // it was started by somebody who did not get to noting it
 		if err := r.end(ctx, c); err != nil {
 			return err
 		}
-		err = r.bury(ctx, c)
+		err = r.dropTask(ctx, c)
 	}
 	return err
 }
@@ -81,16 +82,22 @@ func (r *Runtime) end(ctx context.Context, c *container) error {
 	return ignoreNotFound(errdefs.FromGRPC(err))
 }
 
-// bury removes the task of a container that has ended. When it returns, all that the container wrote is in its FIFOs. Of a
-// task that is gone, because its shim was killed, what is left is removed.
+// bury removes the task of a container that has ended for good.
 func (r *Runtime) bury(ctx context.Context, c *container) error {
+	err := r.dropTask(ctx, c)
+	if err == nil {
+		r.drain(c)
+	}
+	return err
+}
+
+// dropTask removes the task of a container that has ended. When it returns, all that the container wrote is in its FIFOs. Of
+// a task that is gone, because its shim was killed, what is left is removed.
+func (r *Runtime) dropTask(ctx context.Context, c *container) error {
 	_, err := r.tasks.Delete(ctx, &taskapi.DeleteTaskRequest{ContainerID: c.key})
 	err = errdefs.FromGRPC(err)
 	if errdefs.IsNotFound(err) {
 		err = r.cfg.Tree.Remove(ctx, c.cgroup)
-	}
-	if err == nil {
-		r.drain(c)
 	}
 	return err
 }

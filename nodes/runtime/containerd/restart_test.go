@@ -219,6 +219,27 @@ func TestContainerdIsKilledAndComesBack(t *testing.T) {
 	}
 }
 
+func TestAContainerThatCouldNotBeStartedAtFirstIsFollowedWhenItIs(t *testing.T) {
+	n := newNode(t)
+	p := runtimetest.NewPod(n, n.Runtime)
+	spec := p.Container("late", script.Print, "hello", script.Exit, "4")
+	n.ok(n.Runtime.Create(n.Context(), spec))
+	// As containerd leaves it for a moment when the daemon was killed while a task was made.
+	bundle := filepath.Join(n.Server.RunDir, "state", "io.containerd.runtime.v2.task", "test", string(p.UID)+".late.0")
+	n.ok(os.MkdirAll(bundle, 0o700))
+	if err := n.Runtime.Start(n.Context(), spec.ID); err == nil {
+		t.Fatal("it started")
+	}
+	n.ok(os.Remove(bundle))
+	n.ok(n.Runtime.Start(n.Context(), spec.ID))
+	if c := p.Until(spec.ID, runtime.Exited); c.ExitCode != 4 {
+		t.Errorf("it is %+v", c)
+	}
+	if out, _ := p.Said(spec.ID); out != "hello\n" {
+		t.Errorf("it said %q", out)
+	}
+}
+
 func TestAShimThatIsKilledTakesItsContainersWithItAndLeavesNothing(t *testing.T) {
 	n := newNode(t)
 	p := runtimetest.NewPod(n, n.Runtime)

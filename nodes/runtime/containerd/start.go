@@ -46,6 +46,7 @@ func (r *Runtime) Start(ctx context.Context, id runtime.ID) error {
 		return errors.Join(fmt.Errorf("start container %s: %w", id, err), clear)
 	}
 	if reason, own := startReason(err.Error()); own {
+		r.drain(c)
 		r.settle(c, ended{Finished: time.Now(), ExitCode: 128, StartError: reason})
 		err = &runtime.StartError{Reason: reason}
 	}
