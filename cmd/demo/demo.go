@@ -52,11 +52,14 @@ func (d *demo) play(ctx context.Context) error {
 	return nil
 }
 
+// roomy keeps the demo running on a disk that is nearly full.
+const roomy = "memory.available<100Mi"
+
 func (d *demo) start(ctx context.Context) error {
 	d.say("Start Mainstay on this machine, in a network namespace of its own.")
-	args := d.mainstay("up", "--node", "demo")
+	args := d.mainstay("up", "--eviction-hard", roomy, "--node", "demo")
 	if !d.talk {
-		args = d.mainstay("up", "--node", filepath.Base(d.dir), "--api", "127.0.0.1:0", "--git", "127.0.0.1:0")
+		args = d.mainstay("up", "--eviction-hard", roomy, "--node", filepath.Base(d.dir), "--api", "127.0.0.1:0", "--git", "127.0.0.1:0")
 	}
 	d.prompt(args)
 	log, err := os.Create(filepath.Join(d.dir, "log"))
