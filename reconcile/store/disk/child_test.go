@@ -24,6 +24,7 @@ const (
 	childDir   = "MAINSTAY_STORE_DIR"
 	childSeed  = "MAINSTAY_STORE_SEED"
 	childAcked = "MAINSTAY_STORE_ACKED"
+	childThere = "MAINSTAY_STORE_THERE"
 )
 
 func TestMain(m *testing.M) {

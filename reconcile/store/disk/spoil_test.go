@@ -32,6 +32,7 @@ func damageRounds(t *testing.T, rounds int) (v verdict) {
 	for v.rounds < rounds {
 		source, older, seed := filepath.Join(t.TempDir(), "source"), filepath.Join(t.TempDir(), "older"), r.Uint64()
 		acked := writeSome(t, source, older, seed)
+		there := endOf(t, source)
 		todo := harms(t, r, source)
 		for _, h := range todo[:min(len(todo), rounds-v.rounds)] {
 			dir := filepath.Join(t.TempDir(), "copy")
@@ -41,7 +42,7 @@ func damageRounds(t *testing.T, rounds int) (v verdict) {
 			if err := spoil(r, dir, older, h); err != nil {
 				t.Fatal(err)
 			}
-			said := lookAt(dir, seed, acked)
+			said := lookAt(dir, seed, acked, there)
 			if strings.Contains(said, "WRONG") {
 				v.judge(t, fmt.Errorf("%w: %s, %s: %.2000s", errLost, h.file, h.way, said))
 			} else {
@@ -85,12 +86,30 @@ func harms(t *testing.T, r *rand.Rand, dir string) (all []harm) {
 }
 
 // lookAt has a child look at a store that may be damaged: what Badger does to its process is an answer too.
-func lookAt(dir string, seed uint64, acked store.Revision) string {
-	out, err := self("look", dir, seed, childAcked+"="+acked.String()).CombinedOutput()
+func lookAt(dir string, seed uint64, acked, there store.Revision) string {
+	out, err := self("look", dir, seed, childAcked+"="+acked.String(), childThere+"="+there.String()).CombinedOutput()
 	if err != nil {
 		return "WRONG: died: " + string(out)
 	}
 	return strings.TrimSpace(string(out))
+}
+
+// endOf is the last revision of a store that was killed: maybe one that nobody was told of.
+func endOf(t *testing.T, dir string) store.Revision {
+	t.Helper()
+	whole := filepath.Join(t.TempDir(), "whole")
+	if err := os.CopyFS(whole, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := Open(whole, newCodec(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := storetest.Loaded(b)
+	if err := errors.Join(err, b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return m.Revision
 }
 
 // writeSome has children write until there are files of each kind, and kills them. older becomes a copy of an earlier state.
@@ -197,6 +216,10 @@ func look(dir string, seed uint64) error {
 	if err != nil {
 		return err
 	}
+	there, err := strconv.ParseUint(os.Getenv(childThere), 10, 64)
+	if err != nil {
+		return err
+	}
 	err = verify(dir, seed, mixed, storetest.NewModel(), store.Revision(acked), counts{})
 	damage, ok := errors.AsType[*Damage](err)
 	switch {
@@ -208,7 +231,7 @@ func look(dir string, seed uint64) error {
 		fmt.Println("told, beyond help:", err)
 	default:
 		fmt.Println("told:", err)
-		if err := acceptLoss(dir, seed, store.Revision(acked)); err != nil {
+		if err := acceptLoss(dir, seed, store.Revision(there)); err != nil {
 			fmt.Println("WRONG: after accepting the loss:", err)
 		}
 	}
@@ -216,7 +239,7 @@ func look(dir string, seed uint64) error {
 }
 
 // acceptLoss opens dir without what is missing, looks whether that is what was said, writes to it, and opens it again.
-func acceptLoss(dir string, seed uint64, acked store.Revision) error {
+func acceptLoss(dir string, seed uint64, there store.Revision) error {
 	for _, opts := range []Options{{AcceptLoss: true}, {}} {
 		b, err := Open(dir, newCodec(), opts)
 		if err != nil {
@@ -227,7 +250,7 @@ func acceptLoss(dir string, seed uint64, acked store.Revision) error {
 			return err
 		}
 		if d := b.Accepted(); d != nil && !d.Partial {
-			if diff, err := mistold(d, m, seed, acked); err != nil || diff != "" {
+			if diff, err := mistold(d, m, seed, there); err != nil || diff != "" {
 				return errors.Join(err, fmt.Errorf("what was said to be lost is not what is lost: %s", diff))
 			}
 			fmt.Println("exactly", len(d.Lost), "objects are lost")
@@ -242,10 +265,10 @@ func acceptLoss(dir string, seed uint64, acked store.Revision) error {
 	return nil
 }
 
-// mistold says how d differs from what got lacks of what was acknowledged.
-func mistold(d *Damage, got *storetest.Model, seed uint64, acked store.Revision) (string, error) {
+// mistold says how d differs from what got lacks of what was there.
+func mistold(d *Damage, got *storetest.Model, seed uint64, there store.Revision) (string, error) {
 	want := storetest.NewModel()
-	if err := advance(seed, mixed, want, acked); err != nil {
+	if err := advance(seed, mixed, want, there); err != nil {
 		return "", err
 	}
 	lost := map[string]store.Revision{}
