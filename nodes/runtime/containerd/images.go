@@ -130,6 +130,11 @@ func (s *Images) unpack(ctx context.Context, i *storedImage) error {
 	if err != nil {
 		return fmt.Errorf("unpack image %s: %w", i.Ref, err)
 	}
+	ctx, release, err := s.ownLease(ctx)
+	if err != nil {
+		return fmt.Errorf("unpack image %s: %w", i.Ref, err)
+	}
+	defer release()
 	if err := containerd.NewImage(s.client.Client, found).Unpack(ctx, snapshotter); err != nil {
 		return fmt.Errorf("unpack image %s: %w", i.Ref, err)
 	}
@@ -258,6 +263,11 @@ func (s *Images) Import(ctx context.Context, archive io.Reader) ([]image.Image, 
 		return nil, fmt.Errorf("import images: %w", err)
 	}
 	defer plain.Close()
+	ctx, release, err := s.ownLease(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("import images: %w", err)
+	}
+	defer release()
 	all, err := s.client.Import(ctx, plain, containerd.WithImageRefTranslator(nameInLayout))
 	if err != nil {
 		return nil, importError("images", err)

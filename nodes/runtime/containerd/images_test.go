@@ -10,10 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/containerd/containerd/leases"
 	"github.com/containerd/platforms"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -247,4 +250,24 @@ func TestAnImageThatIsNotUnpackedIsUnpackedWhenItIsNeeded(t *testing.T) {
 	if c := p.Until(p.Start(p.Container("c", script.Exit, "0")), runtime.Exited); c.ExitCode != 0 {
 		t.Errorf("it is %+v", c)
 	}
+}
+
+func TestWhatAKilledProcessWasUnpackingIsGivenUp(t *testing.T) {
+	n := newNode(t)
+	dead := exec.Command("true")
+	n.ok(dead.Run())
+	for name, pid := range map[string]int{"dead": dead.Process.Pid, "alive": os.Getpid()} {
+		l, err := n.Client.LeasesService().Create(n.in(), leases.WithID(name), leases.WithExpiration(time.Hour),
+			leases.WithLabels(map[string]string{"mainstay.dev/process": fmt.Sprint(pid)}))
+		n.ok(err)
+		_, err = n.Client.SnapshotService("overlayfs").Prepare(leases.WithLease(n.in(), l.ID), "extract-"+name, "")
+		n.ok(err)
+	}
+	n.restart()
+	for name, want := range map[string]bool{"extract-dead": false, "extract-alive": true} {
+		if _, err := n.Client.SnapshotService("overlayfs").Stat(n.in(), name); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	n.ok(n.Client.LeasesService().Delete(n.in(), leases.Lease{ID: "alive"}, leases.SynchronousDelete))
 }

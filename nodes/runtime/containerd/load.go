@@ -148,8 +148,12 @@ func (r *Runtime) holdAll(ctx context.Context) error {
 	return r.cfg.Holder.Hold(ctx, paths...)
 }
 
-// clearHalfMade removes what a process that was killed left: files of containers that got no record, and views of images.
+// clearHalfMade removes what a process that was killed left: files of containers that got no record, views of images, and
+// images that were being unpacked.
 func (r *Runtime) clearHalfMade(ctx context.Context, records []containers.Container) error {
+	if err := r.images.dropDeadLeases(ctx); err != nil {
+		return err
+	}
 	known := map[string]bool{}
 	for _, record := range records {
 		known[record.ID] = true
