@@ -114,6 +114,8 @@ func (a *Agent) do(ctx context.Context, w *worker, want *corev1.Pod, s *store.Sn
 		return a.attach(ctx, w, want)
 	case pod.MakeVolumes:
 		return a.makeVolumes(w, want, s)
+	case pod.MountImage:
+		return a.mountImage(ctx, w, step)
 	case pod.Create:
 		return a.create(ctx, w, want, s, step)
 	case pod.Start:
@@ -186,6 +188,19 @@ func (a *Agent) makeVolumes(w *worker, want *corev1.Pod, s *store.Snapshot) erro
 	w.again = again
 	w.seen.Volumes, w.seen.Stale = pod.Here, false
 	w.made = volume.Version(want, s)
+	return nil
+}
+
+// mountImage mounts the image of a volume that was pulled.
+func (a *Agent) mountImage(ctx context.Context, w *worker, step pod.Step) error {
+	m, err := a.cfg.Runtime.MountImage(ctx, w.uid, step.Volume, w.seen.VolumeImages[step.Volume].Name)
+	if err == nil || errors.Is(err, runtime.ErrNoImage) { // somebody removed it: it is pulled again
+		delete(w.seen.VolumeImages, step.Volume)
+	}
+	if err != nil {
+		return fmt.Errorf("volume %q: %w", step.Volume, err)
+	}
+	w.seen.Sandbox.Images = append(w.seen.Sandbox.Images, m)
 	return nil
 }
 
@@ -338,7 +353,7 @@ func why(step pod.Step, err error) (reason, event string) {
 		return "CreateContainerError", "Failed"
 	case step.Op == pod.Start:
 		return "RunContainerError", "Failed"
-	case step.Op == pod.MakeVolumes:
+	case step.Op == pod.MakeVolumes || step.Op == pod.MountImage:
 		return "FailedMount", "FailedMount"
 	case step.Op == pod.MakeSandbox || step.Op == pod.Attach:
 		return "FailedCreatePodSandBox", "FailedCreatePodSandBox"

@@ -34,6 +34,9 @@ func (a *Agent) imagesInUse(ctx context.Context) (map[string]bool, error) {
 		for _, c := range b.Containers {
 			used[c.Image], used[c.ImageID] = true, true
 		}
+		for _, m := range b.Images {
+			used[m.Image], used[m.ImageID] = true, true
+		}
 	}
 	for p := range store.List[*corev1.Pod](a.cfg.Reader.Snapshot(), store.OnNode(a.cfg.Node.Name)) {
 		for _, ref := range imagesOf(&p.Spec) {

@@ -161,3 +161,57 @@ func TestImagesOfPodsThatAreHereOrWantedAreInUse(t *testing.T) {
 		}
 	})
 }
+
+const modelled = `{volumes: [{name: m, image: {reference: "example.com/model:v1"}}], containers: [{name: a, volumeMounts: [{name: m, mountPath: /m}]}, {name: b}]}`
+
+func TestAVolumesImageIsPulledOnceForItsPod(t *testing.T) {
+	story(t, func(n *node, a *Agent) {
+		n.images.offer("example.com/model:v1")
+		n.pod("web", modelled)
+		n.expect(soon, "web", "Running ready a=running b=running")
+		if !strings.Contains(once(n), `Normal Pulled: Successfully pulled image "example.com/model:v1"`) {
+			t.Errorf("the events are:\n%s", once(n))
+		}
+		box, err := n.fake.Sandbox(t.Context(), "uid-web")
+		if err != nil || len(box.Images) != 1 || box.Images[0].Image != "example.com/model:v1" {
+			t.Errorf("the sandbox is %+v, %v", box, err)
+		}
+		if used, err := a.imagesInUse(t.Context()); err != nil || !used["sha256:7"] || !used["example.com/model:v1"] {
+			t.Errorf("in use are %v, %v", used, err)
+		}
+		n.images.have("example.com/model:v1", false)
+		n.fake.Exit(id("web", "a", 0), 1)
+		n.expect(soon, "web", "Running ready a=running/1 b=running")
+		if got := n.images.asked(); got != 1 {
+			t.Errorf("the registry was asked %d times", got)
+		}
+		n.delete("web", 1)
+		n.expect(10*time.Second, "web", "gone")
+	})
+}
+
+func TestAVolumesImageThatCannotBeHadIsTriedAgain(t *testing.T) {
+	story(t, func(n *node, _ *Agent) {
+		n.pod("web", modelled)
+		n.expect(soon, "web", "Pending a=ErrImagePull b=running")
+		for _, e := range []string{`Warning Failed: Failed to pull image "example.com/model:v1": image example.com/model:v1 not found`, "Warning Failed: Error: ErrImagePull"} {
+			if !strings.Contains(once(n), e) {
+				t.Errorf("no event says %q:\n%s", e, once(n))
+			}
+		}
+		n.expect(12*time.Second, "web", "Pending a=ImagePullBackOff b=running")
+		n.images.offer("example.com/model:v1")
+		n.expect(time.Minute, "web", "Running ready a=running b=running")
+	})
+}
+
+func TestAVolumesImageThatWasRemovedBeforeItWasMountedIsPulledAgain(t *testing.T) {
+	story(t, func(n *node, _ *Agent) {
+		n.images.have("example.com/model:v1", true) // and the runtime does not have it
+		n.images.offer("example.com/model:v1")
+		n.pod("web", modelled)
+		n.expect(soon, "web", "Pending a=FailedMount b=running")
+		n.images.have("example.com/model:v1", false)
+		n.expect(5*time.Second, "web", "Running ready a=running b=running")
+	})
+}

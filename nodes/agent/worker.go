@@ -22,11 +22,11 @@ type worker struct {
 	uid     types.UID
 	key     store.Key // under Agent.mu
 	seen    pod.Seen
-	made    string                         // what the volumes were made from
-	again   time.Time                      // when they are to be made anew, as their tokens get old; zero: never
-	refs    []store.Key                    // what the pod refers to
-	copying map[runtime.ID]<-chan struct{} // runs whose output is, or was, copied to the log; closed at its end
-	pulls   map[string]context.CancelFunc  // end the pulls that go on, by container
+	made    string                          // what the volumes were made from
+	again   time.Time                       // when they are to be made anew, as their tokens get old; zero: never
+	refs    []store.Key                     // what the pod refers to
+	copying map[runtime.ID]<-chan struct{}  // runs whose output is, or was, copied to the log; closed at its end
+	pulls   map[pod.Move]context.CancelFunc // end the pulls that go on
 	hooks   map[pod.HookKey]context.CancelFunc
 	orphan  *corev1.Pod // what stands for a pod that is gone
 	own     bool        // it is of this node's own
@@ -194,9 +194,9 @@ func (a *Agent) refer(w *worker, want *corev1.Pod, s *store.Snapshot) {
 // note passes on what was decided: the status, events, and what is to be probed.
 func (a *Agent) note(w *worker, want *corev1.Pod, key store.Key, next pod.Next, s *store.Snapshot) {
 	if want.DeletionTimestamp != nil {
-		for container, end := range w.pulls {
+		for move, end := range w.pulls {
 			end()
-			delete(w.pulls, container)
+			delete(w.pulls, move)
 		}
 	}
 	a.prober.Keep(w.uid, next.Checks)
@@ -251,5 +251,9 @@ func (w *worker) container(id runtime.ID) *runtime.Container {
 
 // world is what volumes and variables come from.
 func (a *Agent) world(w *worker, s *store.Snapshot) volume.World {
-	return volume.World{Snapshot: s, Place: a.place, Address: w.seen.Address, Tokens: a.cfg.Tokens}
+	world := volume.World{Snapshot: s, Place: a.place, Address: w.seen.Address, Tokens: a.cfg.Tokens}
+	if w.seen.Sandbox != nil {
+		world.Images = w.seen.Sandbox.Images
+	}
+	return world
 }

@@ -20,6 +20,7 @@ func (v *view) bringUp() {
 	for _, c := range turn {
 		if v.toStart(c) {
 			v.pull(c)
+			v.pullVolumes(c)
 		}
 	}
 	v.surroundings(turn)
@@ -141,7 +142,7 @@ func (v *view) run(c *container) {
 func (v *view) start(c *container) {
 	s := Step{Op: Create, Container: c.spec.Name, Attempt: c.next()}
 	if !c.created() {
-		if i, ok := v.image(c); !ok || i.Pulling {
+		if i, ok := v.image(c); !ok || i.Pulling || !v.mountImages(c) {
 			return
 		}
 		if last := c.last(); last != nil && last.Labels[imageLabel] == c.spec.Image {

@@ -114,12 +114,17 @@ func (v *view) state(c *container) corev1.ContainerState {
 		waiting = v.crashLooping(c, end)
 	case end != nil:
 		return corev1.ContainerState{Terminated: end}
-	case !v.initialized() && (c.role == regular || c.role != ephemeral && v.initializing() != c && !v.hadTurn(c, v.initializing())):
+	case v.later(c):
 		waiting = &corev1.ContainerStateWaiting{Reason: podInitializing}
 	default:
 		waiting = v.held()
 	}
 	return corev1.ContainerState{Waiting: waiting}
+}
+
+// later tells whether init containers have their turn before c.
+func (v *view) later(c *container) bool {
+	return !v.initialized() && (c.role == regular || c.role != ephemeral && v.initializing() != c && !v.hadTurn(c, v.initializing()))
 }
 
 // held is what a container waits for that is not its own matter: the pod's sandbox, network and volumes.
@@ -140,17 +145,27 @@ func (v *view) held() *corev1.ContainerStateWaiting {
 
 // failing is why the container's next run cannot be made; nil if nothing is known against it.
 func (v *view) failing(c *container) *corev1.ContainerStateWaiting {
-	for _, op := range []Op{Pull, Create, Start} {
-		f, ok := v.seen.Failed[Move{op, c.spec.Name}]
-		switch {
-		case !ok || f.Attempt != c.next():
-			continue
-		case f.Reason == errPull && f.Count > 1:
-			return &corev1.ContainerStateWaiting{Reason: pullBackOff, Message: fmt.Sprintf("Back-off pulling image %q: %s", c.spec.Image, f.Message)}
-		}
-		return &corev1.ContainerStateWaiting{Reason: f.Reason, Message: f.Message}
+	f, image, ok := v.hindrance(c)
+	switch {
+	case !ok:
+		return nil
+	case f.Reason == errPull && f.Count > 1:
+		return &corev1.ContainerStateWaiting{Reason: pullBackOff, Message: fmt.Sprintf("Back-off pulling image %q: %s", image, f.Message)}
 	}
-	return nil
+	return &corev1.ContainerStateWaiting{Reason: f.Reason, Message: f.Message}
+}
+
+// hindrance is what keeps the container's next run from being made, and the image that it is about, if it is about one.
+func (v *view) hindrance(c *container) (f Failure, image string, ok bool) {
+	for _, op := range []Op{Pull, Create, Start} {
+		if f, ok := v.seen.Failed[Move{Op: op, Container: c.spec.Name}]; ok && f.Attempt == c.next() {
+			return f, c.spec.Image, true
+		}
+	}
+	if v.later(c) {
+		return Failure{}, "", false // the failure is that of another container, too
+	}
+	return v.imageFailure(c)
 }
 
 func (v *view) crashLooping(c *container, end *corev1.ContainerStateTerminated) *corev1.ContainerStateWaiting {

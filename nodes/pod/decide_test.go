@@ -139,9 +139,11 @@ func TestDecideSaysWhatIsNext(t *testing.T) {
 		{"an init container that fails is tried again", parse(t, inits), up(a("i", 0, runtime.Exited, code(1))), "pull i#1"},
 
 		{"what failed is not tried again at once", parse(t, one),
-			with(up(), func(s *Seen) { s.Failed = map[Move]Failure{{Pull, "a"}: {Count: 1, At: now}} }), "after 10s"},
+			with(up(), func(s *Seen) { s.Failed = map[Move]Failure{{Op: Pull, Container: "a"}: {Count: 1, At: now}} }), "after 10s"},
 		{"but after a while", parse(t, one),
-			with(up(), func(s *Seen) { s.Failed = map[Move]Failure{{Pull, "a"}: {Count: 1, At: now.Add(-10 * time.Second)}} }), "pull a#0"},
+			with(up(), func(s *Seen) {
+				s.Failed = map[Move]Failure{{Op: Pull, Container: "a"}: {Count: 1, At: now.Add(-10 * time.Second)}}
+			}), "pull a#0"},
 		{"without a sandbox there is no address", parse(t, one),
 			Seen{Failed: map[Move]Failure{{Op: MakeSandbox}: {Count: 1, At: now}}, Images: map[string]Image{"a": {}}}, "after 500ms"},
 

@@ -31,7 +31,8 @@ func (v *view) backOffs(cs []container, old, new []corev1.ContainerStatus) {
 			v.warn(c, "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)",
 				c.spec.Name, v.want.Name, v.want.Namespace, v.want.UID))
 		case reason == pullBackOff:
-			v.next.Events = append(v.next.Events, Event{corev1.EventTypeNormal, "BackOff", c.spec.Name, fmt.Sprintf("Back-off pulling image %q", c.spec.Image)})
+			_, image, _ := v.hindrance(c)
+			v.next.Events = append(v.next.Events, Event{corev1.EventTypeNormal, "BackOff", c.spec.Name, fmt.Sprintf("Back-off pulling image %q", image)})
 		}
 	}
 }

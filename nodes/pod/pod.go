@@ -35,21 +35,22 @@ type Seen struct {
 	Stale   bool // what the volumes show was changed
 	Files   Part // the pod's folder, with its logs
 
-	Images   map[string]Image      // by container
-	Hooks    map[HookKey]Hook      // that were begun
-	Checks   map[CheckKey]bool     // what probes have found: passed, or failed for good; absent: nothing yet
-	Stops    map[runtime.ID]Stop   // containers that were told to end
-	Messages map[runtime.ID]string // the last words of containers that ended
-	Withdraw Withdrawal            // of the address from all services
-	Failed   map[Move]Failure      // moves that failed, until they succeed
-	Eviction *Eviction             // this machine ends the pod; nil: it does not
-	Refused  *Refusal              // this machine does not take the pod; nil: it does
-	Status   *corev1.PodStatus     // that of the last decision; nil: the stored one counts
+	Images       map[string]Image      // by container
+	VolumeImages map[string]Image      // by volume; until they are mounted
+	Hooks        map[HookKey]Hook      // that were begun
+	Checks       map[CheckKey]bool     // what probes have found: passed, or failed for good; absent: nothing yet
+	Stops        map[runtime.ID]Stop   // containers that were told to end
+	Messages     map[runtime.ID]string // the last words of containers that ended
+	Withdraw     Withdrawal            // of the address from all services
+	Failed       map[Move]Failure      // moves that failed, until they succeed
+	Eviction     *Eviction             // this machine ends the pod; nil: it does not
+	Refused      *Refusal              // this machine does not take the pod; nil: it does
+	Status       *corev1.PodStatus     // that of the last decision; nil: the stored one counts
 }
 
-// An Image is what became of a container's image.
+// An Image is what became of the image of a container, or of a volume.
 type Image struct {
-	Attempt int    // the run of the container that asked for it
+	Attempt int    // the run of the container that asked for it; 0 for a volume
 	Pulling bool   // not here yet
 	Name    string // as the runtime wants it named
 }
@@ -68,10 +69,11 @@ type Withdrawal struct {
 type Op string
 
 const (
-	Pull          Op = "pull"       // have the container's image on this machine; may go on in the background
+	Pull          Op = "pull"       // have the image of the container, or of the volume, on this machine; may go on in the background
 	MakeSandbox   Op = "sandbox"    // make what the containers share
 	Attach        Op = "attach"     // give it an address
 	MakeVolumes   Op = "volumes"    // make its volumes, or bring them up to date
+	MountImage    Op = "image"      // mount the image of a volume in the sandbox
 	Create        Op = "create"     // make one run of a container
 	Start         Op = "start"      // start it
 	RunHook       Op = "hook"       // run one of its lifecycle hooks; goes on in the background
@@ -88,6 +90,7 @@ const (
 type Step struct {
 	Op        Op
 	Container string // of Pull, Create, Start, RunHook, Remove, Signal
+	Volume    string // of MountImage, and of Pull in place of Container
 	Attempt   int
 	Crashes   int            // of Create: how often in a row the container ended before
 	Hook      HookKind       // of RunHook
@@ -97,13 +100,16 @@ type Step struct {
 }
 
 // Move is what of a step counts when it fails.
-func (s Step) Move() Move { return Move{s.Op, s.Container} }
+func (s Step) Move() Move { return Move{s.Op, s.Container, s.Volume} }
 
 func (s Step) String() string {
 	var b strings.Builder
 	b.WriteString(string(s.Op))
 	if s.Container != "" {
 		fmt.Fprintf(&b, " %s#%d", s.Container, s.Attempt)
+	}
+	if s.Volume != "" {
+		fmt.Fprintf(&b, " volume %s", s.Volume)
 	}
 	if s.Op == RunHook {
 		fmt.Fprintf(&b, " %s", s.Hook)
@@ -122,6 +128,7 @@ func (s Step) String() string {
 type Move struct {
 	Op        Op
 	Container string
+	Volume    string
 }
 
 // A Failure is how a move fails.

@@ -42,7 +42,7 @@ func sum(s corev1.PodStatus) string {
 
 func fails(op Op, container, reason string, count int) func(*Seen) {
 	return func(s *Seen) {
-		s.Failed = map[Move]Failure{{op, container}: {Count: count, At: now, Reason: reason, Message: "no luck"}}
+		s.Failed = map[Move]Failure{{Op: op, Container: container}: {Count: count, At: now, Reason: reason, Message: "no luck"}}
 	}
 }
 

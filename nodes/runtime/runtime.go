@@ -45,6 +45,11 @@ type Runtime interface {
 	// mount, namespace, cgroup or file.
 	RemoveSandbox(ctx context.Context, pod types.UID) error
 
+	// MountImage shows the files of an image, read-only, in a folder of this machine, for a volume of a pod, until the sandbox
+	// goes. One that is shown already stays what it is, whichever image is named. ErrNoImage if the image is not here,
+	// ErrNotFound if the sandbox is not.
+	MountImage(ctx context.Context, pod types.UID, volume, image string) (ImageMount, error)
+
 	// Create makes a container in its pod's sandbox, ready to start. ErrNoImage if the image is not here, ErrNotFound if
 	// the sandbox is not; what cannot be run with this image wraps *ConfigError.
 	Create(ctx context.Context, c ContainerSpec) error
@@ -133,7 +138,16 @@ type Sandbox struct {
 	Created         time.Time
 	Ready           bool // false: a crash or a reboot broke it; MakeSandbox makes it anew
 	Labels          map[string]string
+	Images          []ImageMount
 	Containers      []Container // in the order of their creation
+}
+
+// An ImageMount is an image whose files are shown for a volume of a pod.
+type ImageMount struct {
+	Volume  string // its name in the pod
+	Image   string // as MountImage was given it
+	ImageID string // digest
+	Path    string // of the folder that shows them
 }
 
 // A ContainerSpec is one run of a container.

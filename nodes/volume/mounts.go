@@ -55,18 +55,21 @@ func mounted(mounts []runtime.Mount, target string) bool {
 
 func (v *Volumes) mount(p *corev1.Pod, c *corev1.Container, i int, w World) (runtime.Mount, error) {
 	m := &c.VolumeMounts[i]
-	vol := volumeNamed(p, m.Name)
+	vol := pod.VolumeNamed(p, m.Name)
 	if vol == nil {
 		return runtime.Mount{}, &runtime.ConfigError{Reason: fmt.Sprintf("volume %q is not in the pod", m.Name)}
 	}
-	source := v.path(p.UID, vol)
+	source, err := v.source(p, vol, w)
+	if err != nil {
+		return runtime.Mount{}, err
+	}
 	sub, err := pod.SubPath(p, c, m, w.Snapshot, w.Place, w.Address)
 	if err != nil {
 		return runtime.Mount{}, err
 	}
 	if sub != "" {
 		at := subPathAt(v.Dir(p.UID), c.Name, i)
-		if err := bindSubPath(source, sub, at, !generated(vol)); err != nil {
+		if err := bindSubPath(source, sub, at, !readOnly(vol)); err != nil {
 			return runtime.Mount{}, &runtime.ConfigError{Reason: fmt.Sprintf("volume %q: %s", m.Name, err)}
 		}
 		source = at
@@ -76,17 +79,21 @@ func (v *Volumes) mount(p *corev1.Pod, c *corev1.Container, i int, w World) (run
 		return runtime.Mount{}, err
 	}
 	return runtime.Mount{
-		Source: source, Target: m.MountPath, ReadOnly: m.ReadOnly || generated(vol), Recursive: recursive, Propagation: pod.Propagation(m),
+		Source: source, Target: m.MountPath, ReadOnly: m.ReadOnly || readOnly(vol), Recursive: recursive, Propagation: pod.Propagation(m),
 	}, nil
 }
 
-func volumeNamed(p *corev1.Pod, name string) *corev1.Volume {
-	for i := range p.Spec.Volumes {
-		if p.Spec.Volumes[i].Name == name {
-			return &p.Spec.Volumes[i]
+// source is what containers mount of a volume.
+func (v *Volumes) source(p *corev1.Pod, vol *corev1.Volume, w World) (string, error) {
+	if vol.Image == nil {
+		return v.path(p.UID, vol), nil
+	}
+	for _, m := range w.Images {
+		if m.Volume == vol.Name {
+			return m.Path, nil
 		}
 	}
-	return nil
+	return "", fmt.Errorf("volume %q: its image %s is not mounted", vol.Name, vol.Image.Reference)
 }
 
 // touch makes an empty file that any user of a container may write to.

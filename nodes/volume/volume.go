@@ -66,6 +66,8 @@ type World struct {
 	Place   pod.Place
 	Address netip.Addr // the pod's
 	Tokens  Tokens     // nil: there are none
+
+	Images []runtime.ImageMount // those of the pod's volumes that are images
 }
 
 // Dir is the folder of a pod.
@@ -112,7 +114,10 @@ func generated(vol *corev1.Volume) bool {
 	return vol.ConfigMap != nil || vol.Secret != nil || vol.DownwardAPI != nil || vol.Projected != nil
 }
 
-// Make makes all volumes of p, or brings them up to date. What is as it should be is not touched. It returns when to do so
+// readOnly tells whether containers may only read a volume, whatever they ask for.
+func readOnly(vol *corev1.Volume) bool { return generated(vol) || vol.Image != nil }
+
+// Make makes all volumes of p but those that are images, which the runtime mounts, or brings them up to date. What is as it should be is not touched. It returns when to do so
 // again, if nothing changes before: the zero time if never. An error names the volume.
 func (v *Volumes) Make(p *corev1.Pod, w World) (again time.Time, err error) {
 	m := making{group: groupOf(p), owner: userOf(p)}
@@ -144,6 +149,8 @@ func (v *Volumes) make(p *corev1.Pod, vol *corev1.Volume, w World, m *making) er
 	switch {
 	case vol.EmptyDir != nil:
 		return makeEmpty(path, vol.EmptyDir, m.group)
+	case vol.Image != nil:
+		return nil
 	case vol.HostPath != nil:
 		return checkHostPath(vol.HostPath)
 	case generated(vol):

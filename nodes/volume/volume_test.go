@@ -664,3 +664,28 @@ func TestWhatAPodUsesOfTheDiskIsMeasured(t *testing.T) {
 		t.Errorf("measured are %v", after.Volumes)
 	}
 }
+
+func TestAVolumeThatIsAnImageIsWhereItWasMounted(t *testing.T) {
+	c, v := newCluster(t), plain(t)
+	shown := t.TempDir()
+	w := c.world()
+	p := parse(t, `{volumes: [{name: m, image: {reference: "model:v1"}}], containers: [{name: a, volumeMounts: [{name: m, mountPath: /m}]}]}`)
+	if _, err := v.Make(p, w); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Mounts(p, &p.Spec.Containers[0], 0, w); err == nil || !strings.Contains(err.Error(), `volume "m": its image model:v1 is not mounted`) {
+		t.Errorf("before it was mounted the error is %v", err)
+	}
+	w.Images = []runtime.ImageMount{{Volume: "x", Path: "/elsewhere"}, {Volume: "m", Path: shown}}
+	mounts, err := v.Mounts(p, &p.Spec.Containers[0], 0, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(runtime.Mount{Source: shown, Target: "/m", ReadOnly: true}, mounts[0]); diff != "" {
+		t.Error(diff)
+	}
+	p.Spec.Containers[0].VolumeMounts[0].SubPath = "made/on/demand"
+	if _, err := v.Mounts(p, &p.Spec.Containers[0], 0, w); err == nil || len(entries(t, shown)) > 0 {
+		t.Errorf("what the image lacks is made: %v, %v", err, entries(t, shown))
+	}
+}

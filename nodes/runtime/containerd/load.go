@@ -52,6 +52,9 @@ func (r *Runtime) load(ctx context.Context) error {
 	if err := r.holdAll(ctx); err != nil {
 		return err
 	}
+	if err := r.loadImages(ctx); err != nil {
+		return err
+	}
 	return r.clearHalfMade(ctx, records)
 }
 
@@ -160,7 +163,7 @@ func (r *Runtime) clearHalfMade(ctx context.Context, records []containers.Contai
 	}
 	var half []string
 	err := r.snapshots.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
-		if info.Kind != snapshots.KindCommitted && info.Labels["containerd.io/gc.root"] == "mainstay" && !known[info.Name] {
+		if info.Kind != snapshots.KindCommitted && info.Labels["containerd.io/gc.root"] == "mainstay" && !known[info.Name] && !isVolume(info) {
 			half = append(half, info.Name)
 		}
 		return nil

@@ -174,7 +174,7 @@ func (r *Runtime) Sandbox(ctx context.Context, uid types.UID) (runtime.Sandbox, 
 func (p *pod) view() runtime.Sandbox {
 	out := p.box
 	out.Ready = p.ready()
-	out.Labels = maps.Clone(p.box.Labels)
+	out.Labels, out.Images = maps.Clone(p.box.Labels), slices.Clone(p.box.Images)
 	for _, c := range p.containers {
 		v := c.Container
 		v.Labels = maps.Clone(c.Labels)

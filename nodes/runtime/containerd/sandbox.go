@@ -182,8 +182,11 @@ func (r *Runtime) removePod(ctx context.Context, p *pod) error {
 
 // clearPod removes what the containers of a pod shared, whatever of it is there.
 func (r *Runtime) clearPod(ctx context.Context, dir string, uid types.UID) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	ctx, cancel := r.call(context.WithoutCancel(ctx))
 	defer cancel()
+	if err := r.dropImages(ctx, dir, uid); err != nil {
+		return err
+	}
 	if err := r.cfg.Pods.Remove(ctx, string(uid)); err != nil {
 		return err
 	}

@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/containerd/snapshots"
+
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
 )
 
-// UsedBy says which pods have containers of which images, for a person who looks, and also while no runtime is open: images
+// UsedBy says which pods have containers or volumes of which images, for a person who looks, and also while no runtime is open: images
 // by digest, and pods as namespace/name. runDir is that of the runtime.
 func UsedBy(ctx context.Context, client *Client, runDir string) (map[string][]string, error) {
 	records, err := client.ContainerService().List(client.in(ctx))
@@ -19,6 +21,11 @@ func UsedBy(ctx context.Context, client *Client, runDir string) (map[string][]st
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
 	users := map[string][]string{}
+	use := func(image, uid string) {
+		if pod := podName(runDir, uid); !slices.Contains(users[image], pod) {
+			users[image] = append(users[image], pod)
+		}
+	}
 	for _, record := range records {
 		known, ok := record.Extensions[extension]
 		if !ok {
@@ -28,10 +35,16 @@ func UsedBy(ctx context.Context, client *Client, runDir string) (map[string][]st
 		if err := json.Unmarshal(known.GetValue(), &c); err != nil {
 			return nil, fmt.Errorf("read container %s: %w", record.ID, err)
 		}
-		pod := podName(runDir, record.Labels[labelPod])
-		if !slices.Contains(users[c.ImageID], pod) {
-			users[c.ImageID] = append(users[c.ImageID], pod)
+		use(c.ImageID, record.Labels[labelPod])
+	}
+	err = client.SnapshotService(snapshotter).Walk(client.in(ctx), func(_ context.Context, info snapshots.Info) error {
+		if isVolume(info) {
+			use(info.Labels[labelImageID], info.Labels[labelPod])
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
 	for _, pods := range users {
 		slices.Sort(pods)

@@ -89,7 +89,7 @@ type sandbox struct {
 
 func (s *sandbox) view() runtime.Sandbox {
 	out := s.Sandbox
-	out.Labels = maps.Clone(s.Labels)
+	out.Labels, out.Images = maps.Clone(s.Labels), slices.Clone(s.Images)
 	for _, c := range s.containers {
 		v := c.Container
 		v.Labels = maps.Clone(c.Labels)
@@ -199,6 +199,27 @@ func (f *Fake) clear(s *sandbox) {
 		f.end(c, 137)
 	}
 	f.moved.Broadcast()
+}
+
+func (f *Fake) MountImage(ctx context.Context, pod types.UID, volume, image string) (out runtime.ImageMount, err error) {
+	err = f.change(ctx, Call{Verb: "MountImage", Pod: pod}, func() (bool, error) {
+		s, ok := f.pods[pod]
+		if !ok || !s.Ready {
+			return false, fmt.Errorf("sandbox of pod %s: %w", pod, runtime.ErrNotFound)
+		}
+		if i := slices.IndexFunc(s.Images, func(m runtime.ImageMount) bool { return m.Volume == volume }); i >= 0 {
+			out = s.Images[i]
+			return false, nil
+		}
+		found, ok := f.images[image]
+		if !ok {
+			return false, fmt.Errorf("image %s: %w", image, runtime.ErrNoImage)
+		}
+		out = runtime.ImageMount{Volume: volume, Image: image, ImageID: found.Digest, Path: "/run/fake/pods/" + string(pod) + "/images/" + volume}
+		s.Images = append(s.Images, out)
+		return false, nil
+	})
+	return out, err
 }
 
 func (f *Fake) Create(ctx context.Context, spec runtime.ContainerSpec) error {

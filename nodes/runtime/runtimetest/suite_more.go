@@ -23,6 +23,33 @@ var faultCases = []suiteCase{
 			p.Error("without its image:", err)
 		}
 	}},
+	{"an image is shown for a volume until the sandbox goes, and stays what it was", func(p *Pod) {
+		mount := func(image string) (runtime.ImageMount, error) {
+			return p.Runtime.MountImage(p.Context(), p.UID, "model", image)
+		}
+		if _, err := mount(ImageName); !errors.Is(err, runtime.ErrNotFound) {
+			p.Error("without a sandbox:", err)
+		}
+		p.MakeSandbox()
+		if _, err := mount("mainstay.local/absent:v1"); !errors.Is(err, runtime.ErrNoImage) {
+			p.Error("without the image:", err)
+		}
+		first, err := mount(ImageName)
+		p.ok(err)
+		if first.Volume != "model" || first.Image != ImageName || first.ImageID == "" || first.Path == "" {
+			p.Errorf("it is %+v", first)
+		}
+		if again, err := mount("mainstay.local/absent:v1"); err != nil || again != first {
+			p.Errorf("mounted again it is %+v, %v", again, err)
+		}
+		if box := p.MakeSandbox(); len(box.Images) != 1 || box.Images[0] != first {
+			p.Errorf("the sandbox has the images %+v", box.Images)
+		}
+		p.ok(p.Runtime.RemoveSandbox(p.Context(), p.UID))
+		if box := p.MakeSandbox(); len(box.Images) != 0 {
+			p.Errorf("a new sandbox has the images %+v", box.Images)
+		}
+	}},
 	{"a handler that is not on this machine is said", func(p *Pod) {
 		spec := p.spec()
 		spec.Handler = "gvisor"
