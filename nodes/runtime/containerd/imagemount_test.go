@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/containerd/snapshots"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -83,6 +85,38 @@ func TestAnImageThatIsNotUnpackedIsUnpackedForAVolume(t *testing.T) {
 	m := n.mountImage(runtimetest.NewPod(t, n.Runtime))
 	if _, err := os.Stat(filepath.Join(m.Path, "etc/passwd")); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheLayersOfAVolumesImageAreSeenAsOne(t *testing.T) {
+	n := newNode(t)
+	dir := t.TempDir()
+	n.ok(os.WriteFile(filepath.Join(dir, "text"), []byte("of the upper layer"), 0o644))
+	upper, err := tarball.LayerFromFile(tarOf(n, dir))
+	n.ok(err)
+	image, err := runtimetest.Image(os.Getenv(program), "")
+	n.ok(err)
+	image, err = mutate.AppendLayers(image, upper)
+	n.ok(err)
+	const name = "mainstay.local/layers:v1"
+	archive := filepath.Join(n.Dir, "layers.tar")
+	n.ok(runtimetest.Archive(archive, name, image))
+	f, err := os.Open(archive)
+	n.ok(err)
+	defer f.Close()
+	_, err = n.Images.Import(t.Context(), f)
+	n.ok(err)
+
+	p := runtimetest.NewPod(t, n.Runtime)
+	m, err := n.Runtime.MountImage(t.Context(), p.UID, "m", name)
+	n.ok(err)
+	for file, want := range map[string]string{"text": "of the upper layer", "secret": "x\n"} {
+		if got, err := os.ReadFile(filepath.Join(m.Path, file)); err != nil || string(got) != want {
+			t.Errorf("%s holds %q, %v", file, got, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(m.Path, "text"), nil, 0o644); err == nil || !strings.Contains(err.Error(), "read-only file system") {
+		t.Error("it is written to:", err)
 	}
 }
 
