@@ -161,6 +161,9 @@ func cmdRounds(ts *testscript.TestScript, _ bool, args []string) {
 		if found := w.left(ts); len(found) > 0 {
 			ts.Fatalf("round %d, killed after %v: left on the machine:\n%s", i, r.moment, strings.Join(found, "\n"))
 		}
+		if n > 10 { // it takes long
+			fmt.Fprintf(os.Stderr, "%d of %d rounds, nothing left\n", i+1, n)
+		}
 	}
 	ts.Logf("%d rounds, nothing left", n)
 }
