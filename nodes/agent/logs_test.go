@@ -30,6 +30,7 @@ func TestLogsOfContainers(t *testing.T) {
 		n.pod("lone", `{containers: [{name: a, args: [print, once, exit, "1"]}]}`)
 		n.pod("waits", `{containers: [{name: a, image: "example.com/nope:v1"}]}`)
 		n.pod("last", `{restartPolicy: Never, containers: [{name: a, args: [print, bye, exit, "0"]}]}`)
+		n.pod("twice", `{restartPolicy: Never, containers: [{name: a, args: [print, one, print, two, exit, "0"]}]}`)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		one := int64(1)
@@ -39,7 +40,8 @@ func TestLogsOfContainers(t *testing.T) {
 			want      string
 		}{
 			{"of one of several", "web", corev1.PodLogOptions{Container: "a", Stream: new("Stdout")}, "one\n"},
-			{"the last line", "web", corev1.PodLogOptions{Container: "a", Stream: new("Stderr"), TailLines: &one}, "two\n"},
+			{"of the other stream", "web", corev1.PodLogOptions{Container: "a", Stream: new("Stderr")}, "two\n"},
+			{"the last line", "twice", corev1.PodLogOptions{TailLines: &one}, "two\n"},
 			{"of which one?", "web", corev1.PodLogOptions{}, "error: a container name must be specified for pod web, choose one of: [a b]"},
 			{"of one that is not there", "web", corev1.PodLogOptions{Container: "c"}, "error: container c is not valid for pod web"},
 			{"of the only one", "lone", corev1.PodLogOptions{}, "once\n"},

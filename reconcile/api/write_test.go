@@ -535,6 +535,7 @@ func TestLogsAreStreamed(t *testing.T) {
 	}{
 		{"two", corev1.PodLogOptions{}, "a container name must be specified for pod two, choose one of: [web sidecar]"},
 		{"two", corev1.PodLogOptions{Container: "x"}, "container x is not valid for pod two"},
+		{"one", corev1.PodLogOptions{TailLines: &five, Stream: new(corev1.LogStreamStdout)}, "tailLines: Forbidden: not together with one stream"},
 		{"one", corev1.PodLogOptions{TailLines: &minus}, "tailLines: Invalid value: -1: must be greater than or equal to 0"},
 		{"waiting", corev1.PodLogOptions{}, "pod waiting does not have a host assigned"},
 		{"nobody", corev1.PodLogOptions{}, `pods "nobody" not found`},

@@ -117,6 +117,8 @@ func checkLogOptions(o *corev1.PodLogOptions) field.ErrorList {
 	}
 	if s := o.Stream; s != nil && *s != corev1.LogStreamAll && *s != corev1.LogStreamStdout && *s != corev1.LogStreamStderr {
 		errs = append(errs, field.NotSupported(field.NewPath("stream"), *s, []string{corev1.LogStreamAll, corev1.LogStreamStdout, corev1.LogStreamStderr}))
+	} else if s != nil && *s != corev1.LogStreamAll && o.TailLines != nil {
+		errs = append(errs, field.Forbidden(field.NewPath("tailLines"), "not together with one stream: the lines of both are counted"))
 	}
 	return errs
 }
