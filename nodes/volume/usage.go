@@ -19,7 +19,7 @@ func (v *Volumes) Usage(ctx context.Context, p *corev1.Pod) pod.Storage {
 	used := pod.Storage{Volumes: map[string]int64{}, Containers: map[string]int64{}}
 	for i := range p.Spec.Volumes {
 		if vol := &p.Spec.Volumes[i]; pod.OnDisk(vol) {
-			used.Volumes[vol.Name] = diskUsage(ctx, v.path(p.UID, vol))
+			used.Volumes[vol.Name], _ = DiskUsage(ctx, v.path(p.UID, vol))
 		}
 	}
 	for _, containers := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
@@ -31,16 +31,18 @@ func (v *Volumes) Usage(ctx context.Context, p *corev1.Pod) pod.Storage {
 }
 
 func (v *Volumes) logUsage(ctx context.Context, uid types.UID, container string) int64 {
-	return diskUsage(ctx, v.ContainerDir(uid, container))
+	bytes, _ := DiskUsage(ctx, v.ContainerDir(uid, container))
+	return bytes
 }
 
-// diskUsage is what a folder and all below it take of the file system that it is on. A file with several names counts once.
-func diskUsage(ctx context.Context, dir string) int64 {
+// DiskUsage is what a folder and all below it take of the file system that it is on. A file with several names counts once,
+// what is not seen by the end of ctx nothing, nor does a folder that is not there.
+func DiskUsage(ctx context.Context, dir string) (bytes, inodes int64) {
 	var root unix.Stat_t
 	if unix.Lstat(dir, &root) != nil {
-		return 0
+		return 0, 0
 	}
-	total, linked := int64(0), map[uint64]bool{}
+	linked := map[uint64]bool{}
 	// A file that goes, or cannot be looked at, while the rest is counted counts nothing: so there is no error.
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if ctx.Err() != nil {
@@ -59,12 +61,13 @@ func diskUsage(ctx context.Context, dir string) int64 {
 		case s.Dev != root.Dev && d.IsDir():
 			return fs.SkipDir // it is only shown here
 		default:
-			total += s.Blocks * 512
+			bytes += s.Blocks * 512
+			inodes++
 			if s.Nlink > 1 && !d.IsDir() {
 				linked[s.Ino] = true
 			}
 		}
 		return nil
 	})
-	return total
+	return bytes, inodes
 }

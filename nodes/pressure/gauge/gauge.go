@@ -4,13 +4,10 @@ package gauge
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +16,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/nodes/cgroup"
 	"github.com/mainstay-gitops/mainstay/nodes/pod"
 	"github.com/mainstay-gitops/mainstay/nodes/pressure"
+	"github.com/mainstay-gitops/mainstay/nodes/volume"
 )
 
 // A Gauge measures this machine. It holds nothing open.
@@ -126,7 +124,7 @@ func (g *Gauge) Usage(ctx context.Context, p *corev1.Pod, disk bool) (pressure.U
 		containers[name] = u
 	}
 	if disk {
-		total.Disk, total.Inodes = walk(ctx, g.Folder(p.UID))
+		total.Disk, total.Inodes = volume.DiskUsage(ctx, g.Folder(p.UID))
 	}
 	return total, containers
 }
@@ -136,37 +134,6 @@ func (g *Gauge) measure(group string) pressure.Usage {
 	u.Memory, _ = g.Tree.WorkingSet(group)
 	u.PIDs, _ = g.Tree.Tasks(group)
 	return u
-}
-
-// walk adds up what is below a folder on its file system, until ctx ends: what is not counted by then is taken as nothing.
-func walk(ctx context.Context, dir string) (bytes, inodes int64) {
-	var root unix.Stat_t
-	if dir == "" || unix.Lstat(dir, &root) != nil {
-		return 0, 0
-	}
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return fs.SkipAll
-		}
-		if err != nil {
-			return nil
-		}
-		info, err := d.Info()
-		if err != nil {
-			return nil
-		}
-		s, ok := info.Sys().(*syscall.Stat_t)
-		switch {
-		case !ok:
-		case s.Dev != root.Dev && d.IsDir():
-			return fs.SkipDir // a volume in memory, or something that is only shown here
-		default:
-			bytes += s.Blocks * 512
-			inodes++
-		}
-		return nil
-	})
-	return bytes, inodes
 }
 
 // Reclaim takes back of the disk what nobody uses.

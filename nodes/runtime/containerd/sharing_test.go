@@ -261,7 +261,7 @@ func mounted(n *node, path string) bool {
 func TestReadOnlyMayHoldForAllThatIsMountedBelow(t *testing.T) {
 	n := newNode(t)
 	if !n.Runtime.Features().RecursiveReadOnly {
-		t.Skip("this kernel cannot do it (before Linux 5.12)")
+		t.Fatal("this needs Linux 5.12")
 	}
 	dir := filepath.Join(n.Dir, "outer")
 	inner := filepath.Join(dir, "inner")
