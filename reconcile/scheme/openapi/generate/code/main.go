@@ -21,8 +21,12 @@ const (
 // served are the packages whose types are in the documents.
 func served() []string {
 	var all []string
-	for _, p := range []string{"apps", "authentication", "autoscaling", "coordination", "core", "discovery", "node", "policy"} {
-		all = append(all, "k8s.io/api/"+p+"/v1")
+	for _, p := range []string{
+		"admissionregistration/v1", "apps/v1", "authentication/v1", "authorization/v1", "autoscaling/v1", "autoscaling/v2", "batch/v1",
+		"certificates/v1", "coordination/v1", "core/v1", "discovery/v1", "events/v1", "flowcontrol/v1", "networking/v1", "node/v1",
+		"policy/v1", "rbac/v1", "scheduling/v1", "storage/v1",
+	} {
+		all = append(all, "k8s.io/api/"+p)
 	}
 	for _, p := range []string{"api/resource", "apis/meta/v1", "runtime", "util/intstr", "version"} {
 		all = append(all, "k8s.io/apimachinery/pkg/"+p)
