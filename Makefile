@@ -35,7 +35,7 @@ crash: ## harm to the store: kill -9, damaged files, power cuts, full disks; ROU
 	$(GO) test -c -o bin/crash ./reconcile/store/disk
 	$(SUDO) env ROUNDS=$(ROUNDS) MAINSTAY_TEST_ROOT=1 bin/crash -test.run '^TestCrash$$' -test.timeout 0
 
-bench: build node-tools ## the figures of docs/PERFORMANCE.md, beside what they are compared with; wants a quiet machine
+bench: build test-tools ## the figures of docs/PERFORMANCE.md, beside what they are compared with; wants a quiet machine
 	$(GO) build -o bin/bench ./cmd/bench
 	$(SUDO) bin/bench
 

@@ -87,21 +87,28 @@ func each(n int, do func(int) error) error {
 	return errors.Join(errs...)
 }
 
-func (l *bareLoop) start(ctx context.Context, i int) error {
+func (l *bareLoop) start(ctx context.Context, i int, more ...oci.SpecOpts) error {
+	_, err := l.startWith(ctx, i, cio.NullIO, more...)
+	return err
+}
+
+// startWith starts a container whose output goes to out.
+func (l *bareLoop) startWith(ctx context.Context, i int, out cio.Creator, more ...oci.SpecOpts) (containerd.Task, error) {
 	id := fmt.Sprint("bare-", i)
+	spec := append([]oci.SpecOpts{oci.WithImageConfig(l.image), oci.WithCgroup(filepath.Join(l.group, id))}, more...)
 	c, err := l.client.NewContainer(ctx, id,
 		containerd.WithImage(l.image),
 		containerd.WithNewSnapshot(id, l.image),
 		containerd.WithRuntime("io.containerd.runc.v2", &runcoptions.Options{Root: l.root}),
-		containerd.WithNewSpec(oci.WithImageConfig(l.image), oci.WithCgroup(filepath.Join(l.group, id))))
+		containerd.WithNewSpec(spec...))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	task, err := c.NewTask(ctx, cio.NullIO)
+	task, err := c.NewTask(ctx, out)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return task.Start(ctx)
+	return task, task.Start(ctx)
 }
 
 func (l *bareLoop) remove(ctx context.Context, i int) error {

@@ -133,7 +133,7 @@ func build(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	return nil
+	return sandbox.BuildBusybox(ctx, box, imageFile(dir, "busybox"))
 }
 
 // measureAll takes the measures that were asked for, one after the other, and prints what came out.
