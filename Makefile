@@ -8,7 +8,7 @@ SUDO ?= $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH")
 node_tools = containerd runc nftables
 test_tools = $(node_tools) iproute2 e2fsprogs busybox-static clang llvm libbpf-dev
 
-.PHONY: build demo demo-check demo-end test soak crash sim bench lint generate clean node-tools test-tools
+.PHONY: build demo demo-check demo-end test soak crash compat sim bench lint generate clean node-tools test-tools
 
 build: ## the program, as bin/mainstay
 	$(GO) build -trimpath -o bin/mainstay ./cmd/mainstay
@@ -38,6 +38,9 @@ crash: ## harm to the store: kill -9, damaged files, power cuts, full disks; ROU
 bench: build test-tools ## the figures of docs/PERFORMANCE.md, beside what they are compared with; wants a quiet machine
 	$(GO) build -o bin/bench ./cmd/bench
 	$(SUDO) bin/bench
+
+compat: ## what the rules of kinds have in common with Kubernetes' own, kind by kind; KIND=Pod SHOW=20 shows where they differ
+	cd reconcile/scheme/compat && $(GO) run . $(if $(KIND),--kind $(KIND)) --show $(or $(SHOW),0)
 
 sim: ## SEEDS=n stories of a whole cluster in which everything fails that can, or that of SEED
 	$(GO) test -c -o bin/sim.test ./cmd/mainstay

@@ -57,12 +57,12 @@ func Namespace(n *corev1.Namespace) {
 	n.Labels[corev1.LabelMetadataName] = n.Name
 }
 
-// Node may give away all that it has. Its pods' range is written in two fields, which agree.
+// Node may give away all that it has. Its pods' range is written in two fields, which agree: the older one counts.
 func Node(n *corev1.Node) {
-	if s := &n.Spec; s.PodCIDR != "" && len(s.PodCIDRs) == 0 {
+	if s := &n.Spec; s.PodCIDR != "" && (len(s.PodCIDRs) == 0 || s.PodCIDRs[0] != s.PodCIDR) {
 		s.PodCIDRs = []string{s.PodCIDR}
 	} else if len(s.PodCIDRs) > 0 {
-		unset(&s.PodCIDR, s.PodCIDRs[0])
+		s.PodCIDR = s.PodCIDRs[0]
 	}
 	roundUp(n.Status.Capacity)
 	if n.Status.Allocatable == nil && n.Status.Capacity != nil {

@@ -72,6 +72,7 @@ func NodeUpdate(new, old *corev1.Node) field.ErrorList {
 	if old.Spec.PodCIDR != "" {
 		errs = append(errs, changedTo(new.Spec.PodCIDR, old.Spec.PodCIDR, path.Child("podCIDR"), "node updates may not change podCIDR except from \"\" to valid")...)
 	}
+	errs = append(errs, changedTo(new.Spec.DoNotUseExternalID, old.Spec.DoNotUseExternalID, path.Child("externalID"), "may not be updated")...)
 	if old.Spec.ProviderID != "" {
 		errs = append(errs, changedTo(new.Spec.ProviderID, old.Spec.ProviderID, path.Child("providerID"), "node updates may not change providerID except from \"\" to valid")...)
 	}
@@ -109,8 +110,8 @@ func nodeSpec(n *corev1.Node) field.ErrorList {
 	for i, c := range n.Spec.PodCIDRs {
 		errs = append(errs, valid.IsValidCIDRForLegacyField(path.Child("podCIDRs").Index(i), c, true, nil)...)
 	}
-	if len(n.Spec.PodCIDRs) > 0 && n.Spec.PodCIDR != n.Spec.PodCIDRs[0] {
-		errs = append(errs, field.Invalid(path.Child("podCIDRs").Index(0), n.Spec.PodCIDRs[0], "must be the same as podCIDR"))
+	if all := n.Spec.PodCIDRs; len(all) > 2 || len(all) == 2 && isIPv6(all[0]) == isIPv6(all[1]) {
+		errs = append(errs, field.Invalid(path.Child("podCIDRs"), all, "may specify no more than one CIDR for each IP family"))
 	}
 	return errs
 }

@@ -118,9 +118,6 @@ func Lease(l *coordinationv1.Lease) field.ErrorList {
 	if n := l.Spec.LeaseTransitions; n != nil && *n < 0 {
 		errs = append(errs, field.Invalid(path.Child("leaseTransitions"), *n, "must be greater than or equal to 0"))
 	}
-	if s := l.Spec.Strategy; s != nil && *s != coordinationv1.OldestEmulationVersion {
-		errs = append(errs, labelKey(string(*s), path.Child("strategy"))...)
-	}
 	return errs
 }
 

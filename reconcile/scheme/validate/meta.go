@@ -5,6 +5,7 @@ package validate
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -33,15 +34,28 @@ func root(name string) *field.Path { return field.NewPath(name) }
 
 // metadata is for namespaced kinds, clusterMetadata for the others.
 func metadata(m *metav1.ObjectMeta, name validation.ValidateNameFunc) field.ErrorList {
-	return validation.ValidateObjectMeta(m, true, name, root("metadata"))
+	return append(validation.ValidateObjectMeta(m, true, name, root("metadata")), finalizers(m)...)
 }
 
 func clusterMetadata(m *metav1.ObjectMeta, name validation.ValidateNameFunc) field.ErrorList {
-	return validation.ValidateObjectMeta(m, false, name, root("metadata"))
+	return append(validation.ValidateObjectMeta(m, false, name, root("metadata")), finalizers(m)...)
+}
+
+// finalizers belong to somebody: those of Kubernetes have no prefix, all others do.
+func finalizers(m *metav1.ObjectMeta) field.ErrorList {
+	var errs field.ErrorList
+	for i, f := range m.Finalizers {
+		switch {
+		case strings.Contains(f, "/"), f == metav1.FinalizerOrphanDependents, f == metav1.FinalizerDeleteDependents, f == string(corev1.FinalizerKubernetes):
+		default:
+			errs = append(errs, field.Invalid(root("metadata").Child("finalizers").Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
 }
 
 func metadataUpdate(new, old *metav1.ObjectMeta) field.ErrorList {
-	return validation.ValidateObjectMetaUpdate(new, old, root("metadata"))
+	return append(validation.ValidateObjectMetaUpdate(new, old, root("metadata")), finalizers(new)...)
 }
 
 // immutable refuses another value.

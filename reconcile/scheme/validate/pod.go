@@ -57,11 +57,6 @@ func (v Rules) podSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	errs = append(errs, podSecurity(s, path)...)
 	errs = append(errs, scheduling(s, path)...)
 	errs = append(errs, podNames(s, path)...)
-	for i, r := range s.ImagePullSecrets {
-		if r.Name == "" {
-			errs = append(errs, field.Required(path.Child("imagePullSecrets").Index(i).Child("name"), ""))
-		}
-	}
 	for i, g := range s.ReadinessGates {
 		errs = append(errs, labelKey(string(g.ConditionType), path.Child("readinessGates").Index(i).Child("conditionType"))...)
 	}

@@ -1,6 +1,9 @@
 package validate
 
 import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -19,6 +22,11 @@ func RuntimeClass(c *nodev1.RuntimeClass) field.ErrorList {
 		path := root("scheduling")
 		errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, path.Child("nodeSelector"))...)
 		errs = append(errs, tolerations(s.Tolerations, path.Child("tolerations"))...)
+		for i, t := range s.Tolerations {
+			if slices.ContainsFunc(s.Tolerations[:i], func(o corev1.Toleration) bool { return same(o, t) }) {
+				errs = append(errs, field.Duplicate(path.Child("tolerations").Index(i), t))
+			}
+		}
 	}
 	return errs
 }

@@ -39,6 +39,9 @@ func (v Rules) ServiceUpdate(new, old *corev1.Service) field.ErrorList {
 	if old.Spec.LoadBalancerClass != nil && new.Spec.Type == corev1.ServiceTypeLoadBalancer && !same(new.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
 		errs = append(errs, field.Invalid(path.Child("loadBalancerClass"), new.Spec.LoadBalancerClass, "may not change once set"))
 	}
+	if healthPort(&new.Spec) && healthPort(&old.Spec) && new.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
+		errs = append(errs, field.Forbidden(path.Child("healthCheckNodePort"), "field is immutable"))
+	}
 	errs = append(errs, serviceSpec(&new.Spec, &old.Spec)...)
 	return append(errs, v.unsupportedService(&new.Spec)...)
 }
@@ -109,6 +112,12 @@ func serviceType(s *corev1.ServiceSpec, path *field.Path) field.ErrorList {
 		if s.ClusterIP != "" || len(s.ClusterIPs) > 0 {
 			errs = append(errs, field.Forbidden(path.Child("clusterIPs"), "may not be set for ExternalName services"))
 		}
+		if len(s.IPFamilies) > 0 {
+			errs = append(errs, field.Forbidden(path.Child("ipFamilies"), "may not be set for ExternalName services"))
+		}
+		if s.IPFamilyPolicy != nil {
+			errs = append(errs, field.Forbidden(path.Child("ipFamilyPolicy"), "may not be set for ExternalName services"))
+		}
 		if s.ExternalName == "" {
 			return append(errs, field.Required(path.Child("externalName"), ""))
 		}
@@ -147,6 +156,9 @@ func clusterIPs(s *corev1.ServiceSpec, path *field.Path) field.ErrorList {
 		errs = append(errs, maybe(&f, path.Child("ipFamilies").Index(i), corev1.IPv4Protocol, corev1.IPv6Protocol)...)
 		if slices.Contains(s.IPFamilies[:i], f) {
 			errs = append(errs, field.Duplicate(path.Child("ipFamilies").Index(i), f))
+		}
+		if i < len(s.ClusterIPs) && s.ClusterIPs[i] != corev1.ClusterIPNone && isIPv6(s.ClusterIPs[i]) != (f == corev1.IPv6Protocol) {
+			errs = append(errs, field.Invalid(ips.Index(i), s.ClusterIPs[i], fmt.Sprintf("expected an %s value as indicated by `ipFamilies[%d]`", f, i)))
 		}
 	}
 	return append(errs, maybe(s.IPFamilyPolicy, path.Child("ipFamilyPolicy"),
@@ -239,11 +251,15 @@ func trafficPolicies(s *corev1.ServiceSpec, path *field.Path) field.ErrorList {
 	if s.HealthCheckNodePort < 0 || s.HealthCheckNodePort > 65535 {
 		errs = append(errs, field.Invalid(path.Child("healthCheckNodePort"), s.HealthCheckNodePort, valid.InclusiveRangeError(0, 65535)))
 	}
-	local := s.Type == corev1.ServiceTypeLoadBalancer && s.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
-	if s.HealthCheckNodePort > 0 && !local {
+	if s.HealthCheckNodePort > 0 && !healthPort(s) {
 		errs = append(errs, field.Invalid(path.Child("healthCheckNodePort"), s.HealthCheckNodePort, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
 	}
 	return errs
+}
+
+// healthPort tells whether load balancers ask a port of each node whether it has endpoints.
+func healthPort(s *corev1.ServiceSpec) bool {
+	return s.Type == corev1.ServiceTypeLoadBalancer && s.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
 func loadBalancer(s *corev1.ServiceSpec, path *field.Path) field.ErrorList {
