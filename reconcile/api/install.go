@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	apidiscovery "k8s.io/api/apidiscovery/v2"
@@ -30,36 +31,37 @@ const watchFor = 30 * time.Minute
 func (s *Server) install(c *genericapiserver.Config, who authenticator.Request) error {
 	converter := s.Documents.Converter(s.Scheme.Runtime)
 	storages := map[schema.GroupVersion]map[string]rest.Storage{}
-	var order []schema.GroupVersion
 	for _, k := range s.Scheme.All() {
 		storage, err := s.registry.Storage(k)
 		if err != nil {
 			return err
 		}
-		gv := k.GroupVersion()
-		if storages[gv] == nil {
-			storages[gv] = map[string]rest.Storage{}
-			order = append(order, gv)
-		}
-		for name, st := range storage {
-			storages[gv][name] = st
+		for _, gv := range k.Served() {
+			if storages[gv] == nil {
+				storages[gv] = map[string]rest.Storage{}
+			}
+			maps.Copy(storages[gv], storage)
 		}
 	}
+	groups := s.Scheme.Groups()
 	reviews := authenticationv1.SchemeGroupVersion
-	storages[reviews], order = registry.Reviews(who, s.Now), append(order, reviews)
+	storages[reviews], groups = registry.Reviews(who, s.Now), append(groups, []schema.GroupVersion{reviews})
 	if s.Usage != nil {
 		storages[metrics.SchemeGroupVersion] = s.registry.Metrics()
-		order = append(order, metrics.SchemeGroupVersion)
+		groups = append(groups, []schema.GroupVersion{metrics.SchemeGroupVersion})
 	}
-	for _, gv := range order {
-		if err := s.installGroup(c, gv, storages[gv], converter); err != nil {
-			return fmt.Errorf("install %s: %w", gv, err)
+	for _, versions := range groups {
+		for _, gv := range versions {
+			if err := s.installVersion(c, gv, storages[gv], converter); err != nil {
+				return fmt.Errorf("install %s: %w", gv, err)
+			}
 		}
+		s.discoverGroup(versions)
 	}
 	return nil
 }
 
-func (s *Server) installGroup(c *genericapiserver.Config, gv schema.GroupVersion, storages map[string]rest.Storage, converter managedfields.TypeConverter) error {
+func (s *Server) installVersion(c *genericapiserver.Config, gv schema.GroupVersion, storages map[string]rest.Storage, converter managedfields.TypeConverter) error {
 	root := genericapiserver.APIGroupPrefix
 	if gv.Group == "" {
 		root = genericapiserver.DefaultLegacyAPIPrefix
@@ -86,20 +88,30 @@ func (s *Server) installGroup(c *genericapiserver.Config, gv schema.GroupVersion
 	return nil
 }
 
-// discover lets clients find the resources of gv, in both ways to ask.
+// discover lets clients find the resources of gv in the one answer that tells of all groups.
 func (s *Server) discover(gv schema.GroupVersion, resources []apidiscovery.APIResourceDiscovery) {
-	handler := s.generic.Handler.GoRestfulContainer
 	version := apidiscovery.APIVersionDiscovery{Freshness: apidiscovery.DiscoveryFreshnessCurrent, Version: gv.Version, Resources: resources}
 	if gv.Group == "" {
+		s.generic.AggregatedLegacyDiscoveryGroupManager.AddGroupVersion(gv.Group, version)
+		return
+	}
+	s.generic.AggregatedDiscoveryGroupManager.AddGroupVersion(gv.Group, version)
+}
+
+// discoverGroup lets clients find the versions of a group, which they ask for by itself. The first is preferred.
+func (s *Server) discoverGroup(versions []schema.GroupVersion) {
+	handler := s.generic.Handler.GoRestfulContainer
+	if versions[0].Group == "" {
 		legacy := s.generic.AggregatedLegacyDiscoveryGroupManager
-		legacy.AddGroupVersion(gv.Group, version)
 		plain := discovery.NewLegacyRootAPIHandler(discovery.DefaultAddresses{DefaultAddress: s.generic.ExternalAddress}, s.Scheme.Codecs, genericapiserver.DefaultLegacyAPIPrefix)
 		handler.Add(aggregated.WrapAggregatedDiscoveryToHandler(plain, legacy, legacy).GenerateWebService(genericapiserver.DefaultLegacyAPIPrefix, metav1.APIVersions{}))
 		return
 	}
-	s.generic.AggregatedDiscoveryGroupManager.AddGroupVersion(gv.Group, version)
-	named := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
-	group := metav1.APIGroup{Name: gv.Group, Versions: []metav1.GroupVersionForDiscovery{named}, PreferredVersion: named}
+	group := metav1.APIGroup{Name: versions[0].Group}
+	for _, gv := range versions {
+		group.Versions = append(group.Versions, metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version})
+	}
+	group.PreferredVersion = group.Versions[0]
 	s.generic.DiscoveryGroupManager.AddGroup(group)
 	handler.Add(discovery.NewAPIGroupHandler(s.Scheme.Codecs, group).WebService())
 }

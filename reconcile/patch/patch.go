@@ -79,13 +79,17 @@ func (p *Patcher) kind(gvk schema.GroupVersionKind) (*kind, error) {
 	return nil, err
 }
 
-// asItIs converts nothing, since every kind has one version, the hub's. Field owners are left out of what is merged: they
+// asItIs converts nothing that is in the version that is asked for, which is the stored one but for what other owners say. Field owners are left out of what is merged: they
 // are kept apart, and cost as much to read as the rest.
 type asItIs struct{ runtime.ObjectConvertor }
 
 func (c asItIs) ConvertToVersion(o runtime.Object, v runtime.GroupVersioner) (runtime.Object, error) {
-	if _, merged := o.(runtime.Unstructured); merged || o.GetObjectKind().GroupVersionKind().Empty() {
-		return c.ObjectConvertor.ConvertToVersion(o, v) // what merging yields is to become typed, what is new to say its kind
+	is := o.GetObjectKind().GroupVersionKind()
+	wanted, ok := v.(schema.GroupVersion)
+	if _, merged := o.(runtime.Unstructured); merged || is.Empty() || ok && wanted != is.GroupVersion() {
+		// What merging yields is to become typed, what is new to say its kind, and what another owner wrote in another
+		// version is compared in that.
+		return c.ObjectConvertor.ConvertToVersion(o, v)
 	}
 	return withoutOwners(o), nil
 }

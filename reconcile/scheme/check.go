@@ -23,11 +23,11 @@ var _ decode.Kinds = (*Scheme)(nil)
 // unknown fields, values of the wrong type, quantities and times that cannot be read. What the values mean is not looked
 // at: see Kind.Validate. A path is "kind" if the kind is not served, and empty for what is wrong with the whole.
 func (s *Scheme) Check(gvk schema.GroupVersionKind, document []byte) []decode.FieldError {
-	k, err := s.Lookup(gvk)
+	empty, err := s.served(gvk)
 	if err != nil {
 		return []decode.FieldError{{Path: "kind", Message: err.Error()}}
 	}
-	strict, err := kjson.UnmarshalStrict(document, k.New())
+	strict, err := kjson.UnmarshalStrict(document, empty())
 	if err == nil && len(strict) == 0 {
 		return nil
 	}
@@ -37,10 +37,10 @@ func (s *Scheme) Check(gvk schema.GroupVersionKind, document []byte) []decode.Fi
 		return []decode.FieldError{{Message: err.Error()}}
 	}
 	c := checker{}
-	if k.Kind == "Secret" {
+	if gvk.Kind == "Secret" {
 		c.secret = []string{"data", "stringData"}
 	}
-	c.value(v, reflect.TypeOf(k.New()), nil)
+	c.value(v, reflect.TypeOf(empty()), nil)
 	if len(c.errs) > 0 {
 		return c.errs
 	}

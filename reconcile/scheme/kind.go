@@ -24,9 +24,10 @@ type Kind struct {
 	Short      []string // what kubectl takes too: "deploy"
 	Categories []string // "all"
 	Namespaced bool
-	Status     bool     // it has a status, and a subresource of its own to write it
-	Scale      *Scale   // nil: it has no scale subresource
-	Others     []string // other subresources that it is served with: "log"
+	Status     bool       // it has a status, and a subresource of its own to write it
+	Scale      *Scale     // nil: it has no scale subresource
+	Others     []string   // other subresources that it is served with: "log"
+	Versions   []*Version // more versions that it is served in; GroupVersionKind is the one that is stored
 
 	New     func() store.Object
 	NewList func() runtime.Object

@@ -19,7 +19,6 @@ autoscaling/v2: HorizontalPodAutoscaler
 batch/v1: CronJob Job
 certificates.k8s.io/v1: CertificateSigningRequest ClusterTrustBundle PodCertificateRequest
 coordination.k8s.io/v1beta1: LeaseCandidate
-events.k8s.io/v1: Event
 flowcontrol.apiserver.k8s.io/v1: FlowSchema PriorityLevelConfiguration
 gateway.networking.k8s.io/v1: GRPCRoute Gateway GatewayClass HTTPRoute
 internal.apiserver.k8s.io/v1alpha1: StorageVersion

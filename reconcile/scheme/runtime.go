@@ -60,7 +60,12 @@ func newRuntime(kinds []*Kind) *runtime.Scheme {
 		}
 		r.AddTypeDefaultingFunc(k.New(), func(o any) { k.Default(o.(store.Object)) })
 		must(r.AddFieldLabelConversionFunc(k.GroupVersionKind, k.fieldLabel))
-		must(r.SetVersionPriority(k.GroupVersion()))
+		for _, v := range k.Versions {
+			v.register(r, k)
+		}
+	}
+	for _, versions := range groups(kinds) {
+		must(r.SetVersionPriority(versions...))
 	}
 	for _, gvk := range []schema.GroupVersionKind{
 		core("Binding"), autoscalingv1.SchemeGroupVersion.WithKind("Scale"),

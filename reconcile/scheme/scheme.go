@@ -64,6 +64,9 @@ func New(opts Options) *Scheme {
 	return s
 }
 
+// Groups are the versions of each group that are served, the groups by name, the versions by how much they are preferred.
+func (s *Scheme) Groups() [][]schema.GroupVersion { return groups(s.kinds) }
+
 // All are the kinds, by group and then as the API lists them. The slice is the caller's.
 func (s *Scheme) All() []*Kind { return slices.Clone(s.kinds) }
 

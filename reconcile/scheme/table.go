@@ -30,7 +30,7 @@ func coreKinds(v validate.Rules) []*Kind {
 		typed(Kind{GroupVersionKind: core("ConfigMap"), Plural: "configmaps", Short: list("cm"), Namespaced: true}, rules[*corev1.ConfigMap]{
 			validate: validate.ConfigMap, update: validate.ConfigMapUpdate, table: columns.ConfigMaps(),
 		}),
-		typed(Kind{GroupVersionKind: core("Event"), Plural: "events", Short: list("ev"), Namespaced: true}, rules[*corev1.Event]{
+		typed(Kind{GroupVersionKind: core("Event"), Plural: "events", Short: list("ev"), Namespaced: true, Versions: []*Version{newEvents()}}, rules[*corev1.Event]{
 			validate: validate.Event, update: validate.EventUpdate, table: columns.Events(),
 			labels: list("involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
 				"involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage/names"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -38,8 +40,8 @@ func (s strategy) PrepareForCreate(_ context.Context, o runtime.Object) {
 }
 
 // Validate implements rest.RESTCreateStrategy.
-func (s strategy) Validate(_ context.Context, o runtime.Object) field.ErrorList {
-	return s.kind.Validate(o.(store.Object))
+func (s strategy) Validate(ctx context.Context, o runtime.Object) field.ErrorList {
+	return s.kind.ValidateIn(asked(ctx), o.(store.Object))
 }
 
 // WarningsOnCreate implements rest.RESTCreateStrategy.
@@ -51,8 +53,17 @@ func (s strategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
 }
 
 // ValidateUpdate implements rest.RESTUpdateStrategy.
-func (s strategy) ValidateUpdate(_ context.Context, o, old runtime.Object) field.ErrorList {
-	return s.kind.ValidateUpdate(o.(store.Object), old.(store.Object))
+func (s strategy) ValidateUpdate(ctx context.Context, o, old runtime.Object) field.ErrorList {
+	return s.kind.ValidateUpdateIn(asked(ctx), o.(store.Object), old.(store.Object))
+}
+
+// asked is the version that a request is made in.
+func asked(ctx context.Context) schema.GroupVersion {
+	info, ok := request.RequestInfoFrom(ctx)
+	if !ok {
+		return schema.GroupVersion{}
+	}
+	return schema.GroupVersion{Group: info.APIGroup, Version: info.APIVersion}
 }
 
 // WarningsOnUpdate implements rest.RESTUpdateStrategy.
@@ -82,5 +93,9 @@ func (s strategy) reset(paths ...string) map[fieldpath.APIVersion]*fieldpath.Set
 	for _, p := range paths {
 		set.Insert(fieldpath.MakePathOrDie(p))
 	}
-	return map[fieldpath.APIVersion]*fieldpath.Set{fieldpath.APIVersion(s.kind.GroupVersion().String()): set}
+	all := map[fieldpath.APIVersion]*fieldpath.Set{}
+	for _, gv := range s.kind.Served() {
+		all[fieldpath.APIVersion(gv.String())] = set
+	}
+	return all
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/emicklei/go-restful/v3"
@@ -18,6 +20,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	utilopenapi "k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/kube-openapi/pkg/common"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/openapi/definitions"
@@ -43,14 +46,14 @@ func install(s *scheme.Scheme) (server, error) {
 	}
 	c.config2.Info.Title, c.config2.Info.Version = "Mainstay", version
 	c.config3.Info.Title, c.config3.Info.Version = "Mainstay", version
+	c.config2.GetDefinitionName, c.config3.GetDefinitionName = external(names), external(names)
 	groups := map[schema.GroupVersion]map[string]rest.Storage{}
 	for _, k := range s.All() {
-		gv := k.GroupVersion()
-		if groups[gv] == nil {
-			groups[gv] = map[string]rest.Storage{}
-		}
-		for path, storage := range storages(k) {
-			groups[gv][path] = storage
+		for _, gv := range k.Served() {
+			if groups[gv] == nil {
+				groups[gv] = map[string]rest.Storage{}
+			}
+			maps.Copy(groups[gv], storages(k))
 		}
 	}
 	groups[authenticationv1.SchemeGroupVersion] = reviews()
@@ -60,6 +63,23 @@ func install(s *scheme.Scheme) (server, error) {
 		}
 	}
 	return c, nil
+}
+
+// external names definitions with the kinds that clients know: not those of the internal version.
+func external(names *apiopenapi.DefinitionNamer) func(string) (string, spec.Extensions) {
+	return func(name string) (string, spec.Extensions) {
+		friendly, extensions := names.GetDefinitionName(name)
+		for at, v := range extensions {
+			kinds, ok := v.([]any)
+			if !ok {
+				continue
+			}
+			extensions[at] = slices.DeleteFunc(kinds, func(k any) bool {
+				return k.(map[string]any)["version"] == runtime.APIVersionInternal
+			})
+		}
+		return friendly, extensions
+	}
 }
 
 func (c server) add(s *scheme.Scheme, gv schema.GroupVersion, storage map[string]rest.Storage) error {
