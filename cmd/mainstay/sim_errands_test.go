@@ -21,8 +21,21 @@ func (w *sim) errand() {
 		return
 	}
 	name := fmt.Sprint("errand-", w.steps)
-	w.make(w.simJob(name))
+	if w.rng.IntN(4) == 0 {
+		w.make(w.simCronJob(name))
+	} else {
+		w.make(w.simJob(name))
+	}
 	w.rouse()
+}
+
+func (w *sim) simCronJob(name string) *batchv1.CronJob {
+	j := w.simJob(name)
+	return &batchv1.CronJob{ObjectMeta: errandMeta(name), Spec: batchv1.CronJobSpec{
+		Schedule: "* * * * *", SuccessfulJobsHistoryLimit: new(int32(w.rng.IntN(2))), FailedJobsHistoryLimit: new(int32(0)),
+		ConcurrencyPolicy: []batchv1.ConcurrencyPolicy{batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent}[w.rng.IntN(3)],
+		JobTemplate:       batchv1.JobTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: j.Labels}, Spec: j.Spec},
+	}}
 }
 
 func (w *sim) simJob(name string) *batchv1.Job {

@@ -21,3 +21,7 @@ func TestJobPlans(t *testing.T) {
 func TestFinishedJobsPlans(t *testing.T) {
 	controltest.Golden(t, FinishedJobs{}, "testdata/finished/*.txtar")
 }
+
+func TestCronJobPlans(t *testing.T) {
+	controltest.Golden(t, CronJob{}, "testdata/cronjob/*.txtar")
+}
