@@ -164,6 +164,7 @@ var simRegistry = map[string]runtimetest.FakeImage{
 	"example.com/web:v3":    {Digest: "sha256:3", Entrypoint: []string{"/prog"}, Cmd: []string{"wait"}},
 	"example.com/web:crash": {Digest: "sha256:4", Entrypoint: []string{"/prog"}, Cmd: []string{"sleep", "3s", "exit", "1"}},
 	"example.com/web:deaf":  {Digest: "sha256:5", Entrypoint: []string{"/serve"}, Programs: []string{"/serve"}},
+	"example.com/web:task":  {Digest: "sha256:7", Entrypoint: []string{"/prog"}, Cmd: []string{"sleep", "2s", "exit", "0"}},
 	"example.com/web:tough": {Digest: "sha256:6", Entrypoint: []string{"/prog"}, Cmd: []string{"stubborn", "wait"}},
 }
 

@@ -40,6 +40,9 @@ func (w *sim) unsettled() string {
 			return fmt.Sprintf("pod %s/%s is still there", p.Namespace, p.Name)
 		}
 	}
+	for _, o := range errands(s) {
+		return fmt.Sprintf("%s is still there", s.Key(o))
+	}
 	for ns := range store.List[*corev1.Namespace](s) {
 		if ns.DeletionTimestamp != nil {
 			return fmt.Sprintf("namespace %s is still there", ns.Name)

@@ -149,6 +149,7 @@ func simulate(t *testing.T, seed uint64, guard bool) *sim {
 		for w.rng.IntN(3) > 0 {
 			w.run(time.Duration(w.rng.Int64N(int64(2 * simAverage))))
 			w.misfortune()
+			w.errand()
 		}
 		w.run(time.Duration(w.rng.ExpFloat64() * float64(5*simAverage)))
 	}
@@ -326,6 +327,7 @@ func (w *sim) settle() {
 			w.t.Fatalf("an hour after anything failed: %s\n%s\n%s", w.unsettled(), w.fake, w.ledger.tail(40))
 		}
 		w.maintain(false)
+		w.dismiss()
 		w.run(20 * time.Second)
 	}
 	w.run(simLongQuiet)

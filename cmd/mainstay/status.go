@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +24,7 @@ import (
 var healthKinds = []schema.GroupKind{
 	v1alpha1.GroupVersion.WithKind("GitSource").GroupKind(), v1alpha1.GroupVersion.WithKind("Inventory").GroupKind(),
 	appsv1.SchemeGroupVersion.WithKind("Deployment").GroupKind(), appsv1.SchemeGroupVersion.WithKind("ReplicaSet").GroupKind(),
+	batchv1.SchemeGroupVersion.WithKind("Job").GroupKind(), batchv1.SchemeGroupVersion.WithKind("CronJob").GroupKind(),
 	corev1.SchemeGroupVersion.WithKind("Pod").GroupKind(), corev1.SchemeGroupVersion.WithKind("Service").GroupKind(),
 	corev1.SchemeGroupVersion.WithKind("ConfigMap").GroupKind(), corev1.SchemeGroupVersion.WithKind("Secret").GroupKind(),
 	corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind(), corev1.SchemeGroupVersion.WithKind("ServiceAccount").GroupKind(),

@@ -177,6 +177,7 @@ func controllers(began time.Time, address netip.Addr, api netip.AddrPort, ca []b
 		lifecycle.System{ServiceAddress: address, API: api},
 		lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
 		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{},
+		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
@@ -57,6 +58,8 @@ func Of(s *store.Snapshot, o store.Object) Status {
 		return replicaSet(s, o)
 	case *corev1.Pod:
 		return pod(o)
+	case *batchv1.Job:
+		return job(s, o)
 	case *v1alpha1.GitSource:
 		return gitSource(o)
 	}

@@ -65,10 +65,10 @@ func replicaSet(s *store.Snapshot, rs *appsv1.ReplicaSet) Status {
 	return st
 }
 
-// cause finds what is wrong with the pods of rs: the worst of them speaks for all.
-func (st *Status) cause(s *store.Snapshot, rs *appsv1.ReplicaSet) {
+// cause finds what is wrong with the pods of owner: the worst of them speaks for all.
+func (st *Status) cause(s *store.Snapshot, owner store.Object) {
 	var worst Status
-	for p := range store.List[*corev1.Pod](s, store.InNamespace(rs.Namespace), store.OwnedBy(rs.UID), store.Active) {
+	for p := range store.List[*corev1.Pod](s, store.InNamespace(owner.GetNamespace()), store.OwnedBy(owner.GetUID()), store.Active) {
 		one := pod(p)
 		if one.State != Healthy && one.Cause != "" && (worst.Cause == "" || one.rank() > worst.rank()) {
 			worst = one

@@ -16,7 +16,6 @@ apiextensions.k8s.io/v1: CustomResourceDefinition
 apiregistration.k8s.io/v1: APIService
 apps/v1: ControllerRevision DaemonSet StatefulSet
 autoscaling/v2: HorizontalPodAutoscaler
-batch/v1: CronJob Job
 certificates.k8s.io/v1: CertificateSigningRequest ClusterTrustBundle PodCertificateRequest
 coordination.k8s.io/v1beta1: LeaseCandidate
 flowcontrol.apiserver.k8s.io/v1: FlowSchema PriorityLevelConfiguration

@@ -13,3 +13,15 @@ func TestReplicaSetPlans(t *testing.T) {
 func TestDeploymentPlans(t *testing.T) {
 	controltest.Golden(t, Deployment{}, "testdata/deployment/*.txtar")
 }
+
+func TestJobPlans(t *testing.T) {
+	controltest.Golden(t, Job{}, "testdata/job/*.txtar")
+}
+
+func TestFinishedJobsPlans(t *testing.T) {
+	controltest.Golden(t, FinishedJobs{}, "testdata/finished/*.txtar")
+}
+
+func TestCronJobPlans(t *testing.T) {
+	controltest.Golden(t, CronJob{}, "testdata/cronjob/*.txtar")
+}

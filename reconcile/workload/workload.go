@@ -1,4 +1,4 @@
-// Package workload holds the controllers that turn a wish for pods into pods: Deployment and ReplicaSet. They follow the
+// Package workload holds the controllers that turn a wish for pods into pods: Deployment, ReplicaSet and Job. They follow the
 // documented behaviour of their Kubernetes namesakes.
 package workload
 
