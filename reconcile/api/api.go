@@ -17,6 +17,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
+	"github.com/mainstay-gitops/mainstay/reconcile/api/custom"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/kubestore"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/registry"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
@@ -62,6 +63,7 @@ type Server struct {
 	Config
 	generic  *genericapiserver.GenericAPIServer
 	registry *registry.Registry
+	custom   *custom.Server
 	closing  chan struct{} // closed when streams must end
 }
 

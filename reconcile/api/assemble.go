@@ -13,6 +13,8 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
 	"github.com/mainstay-gitops/mainstay/reconcile/admit"
+	"github.com/mainstay-gitops/mainstay/reconcile/api/custom"
+	"github.com/mainstay-gitops/mainstay/reconcile/api/registry"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
@@ -21,7 +23,7 @@ func (s *Server) assemble(who authenticator.Request) error {
 	c.EffectiveVersion = newVersion(s.Version)
 	c.ExternalAddress = s.Listeners[0].Addr().String()
 	c.LoopbackClientConfig = &rest.Config{} // demanded, and used by nobody: all that is inside reads the store
-	c.Authentication.Authenticator = who
+	c.Authentication.Authenticator = custom.Authenticate(who)
 	c.Authentication.APIAudiences = authenticator.Audiences{access.IssuerName}
 	c.Authorization.Authorizer = access.Authorizer()
 	c.AdmissionControl = admit.Plugin{Reader: s.Store}
@@ -35,13 +37,15 @@ func (s *Server) assemble(who authenticator.Request) error {
 	c.DisabledPostStartHooks.Insert("max-in-flight-filter", "storage-object-count-tracker-hook")
 	checks := []healthz.HealthChecker{healthz.PingHealthz}
 	c.HealthzChecks, c.LivezChecks = checks, checks
-	c.ReadyzChecks = append(checks, healthz.NamedCheck("store", s.writable))
+	s.custom = s.customServer(c)
+	c.ReadyzChecks = append(checks, healthz.NamedCheck("store", s.writable), healthz.NamedCheck("custom-resources", s.custom.Ready))
 
-	generic, err := c.Complete(nil).New("mainstay", genericapiserver.NewEmptyDelegate())
+	generic, err := c.Complete(nil).New("mainstay", genericapiserver.NewEmptyDelegateWithCustomHandler(s.custom))
 	if err != nil {
 		return err
 	}
 	s.generic = generic
+	s.custom.Discovery, s.custom.Groups = generic.AggregatedDiscoveryGroupManager, generic.DiscoveryGroupManager
 	if err := s.install(c, who); err != nil {
 		return err
 	}
@@ -52,6 +56,15 @@ func (s *Server) assemble(who authenticator.Request) error {
 	}
 	generic.PrepareRun() // installs the health checks
 	return nil
+}
+
+// customServer answers for the kinds that are defined.
+func (s *Server) customServer(c *genericapiserver.Config) *custom.Server {
+	return custom.New(custom.Config{
+		Store: s.Store, Intern: s.registry.Intern, Pins: s.registry.Pins(), Bookmarks: registry.BookmarkEach, Closing: s.closing,
+		Loopback:  custom.NewLoopback(func() http.Handler { return s.generic.Handler }),
+		Admission: c.AdmissionControl, Authorizer: c.Authorization.Authorizer, Resolver: services{s.Store}, Version: c.EffectiveVersion,
+	})
 }
 
 // writable tells why the store takes no writes.

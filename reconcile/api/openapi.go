@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/kube-openapi/pkg/handler"
 	"k8s.io/kube-openapi/pkg/handler3"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/api/custom"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/openapi"
 )
 
@@ -22,12 +24,13 @@ const (
 
 // documents answers /openapi/v2 and /openapi/v3 from what is embedded.
 type documents struct {
-	all *openapi.Documents
-	now func() time.Time
+	all    *openapi.Documents
+	custom *custom.Server
+	now    func() time.Time
 }
 
 func (s *Server) installOpenAPI() {
-	d := documents{s.Documents, s.Now}
+	d := documents{s.Documents, s.custom, s.Now}
 	mux := s.generic.Handler.NonGoRestfulMux
 	mux.HandleFunc("/openapi/v2", d.v2)
 	mux.HandleFunc("/openapi/v3", d.index)
@@ -40,26 +43,56 @@ func (d documents) v2(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	if part, version := d.custom.Document(r); part != nil {
+		d.merged(w, r, doc, part, version)
+		return
+	}
 	d.serve(w, r, doc, protoV2, handler.ToProtoBinary)
+}
+
+// merged answers with doc and part, which is of custom resources. Nobody keeps it.
+func (d documents) merged(w http.ResponseWriter, r *http.Request, doc openapi.Document, part []byte, version string) {
+	h, etag := w.Header(), `"`+doc.Hash+"-"+strings.Trim(version, `"`)+`"`
+	h.Set("Vary", "Accept")
+	h.Set("Etag", etag)
+	if r.Header.Get("If-None-Match") == etag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	data, err := doc.JSON()
+	if err == nil {
+		data, err = custom.Merge(data, part)
+	}
+	h.Set("Content-Type", "application/json")
+	if err == nil && wantsProto(r, protoV2) {
+		h.Set("Content-Type", "application/"+protoV2+".v1.0+protobuf")
+		data, err = handler.ToProtoBinary(data)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = w.Write(data) // a client that has gone needs no answer
 }
 
 func (d documents) v3(w http.ResponseWriter, r *http.Request) {
 	doc, ok := d.all.Find("v3/" + strings.TrimPrefix(r.URL.Path, "/openapi/v3/"))
 	if !ok {
-		http.NotFound(w, r)
+		d.custom.ServeDocument(w, r)
 		return
 	}
 	d.serve(w, r, doc, protoV3, handler3.ToV3ProtoBinary)
 }
 
 // index lists the documents of version 3, each with its hash, so that clients can keep them.
-func (d documents) index(w http.ResponseWriter, _ *http.Request) {
+func (d documents) index(w http.ResponseWriter, r *http.Request) {
 	all, err := d.all.List()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	list := handler3.OpenAPIV3Discovery{Paths: map[string]handler3.OpenAPIV3DiscoveryGroupVersion{}}
+	maps.Copy(list.Paths, d.custom.Documents(r))
 	for _, doc := range all {
 		if path, ok := strings.CutPrefix(doc.Name, "v3/"); ok {
 			list.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: "/openapi/v3/" + path + "?hash=" + doc.Hash}

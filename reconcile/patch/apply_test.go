@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
@@ -17,8 +18,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/randfill"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/yaml"
 
@@ -346,6 +349,16 @@ func reference(t *testing.T, s *scheme.Scheme, k *scheme.Kind) *managedfields.Fi
 	return m
 }
 
+// schemas keeps the schemas of CustomResourceDefinitions, which contain each other, small.
+func schemas(serializer.CodecFactory) []any {
+	return []any{
+		func(p *apiextensionsv1.JSONSchemaProps, c randfill.Continue) {
+			*p = apiextensionsv1.JSONSchemaProps{Type: "object", Title: c.String(8), Default: &apiextensionsv1.JSON{Raw: []byte(`{"a":1}`)}}
+		},
+		func(j *apiextensionsv1.JSON, _ randfill.Continue) { j.Raw = []byte(`"x"`) },
+	}
+}
+
 // wishes makes random documents of kind k, and parts of them.
 type wishes struct {
 	r    *rand.Rand
@@ -402,7 +415,7 @@ func newWishes(t *testing.T, s *scheme.Scheme) wishes {
 		}
 	})
 	r := rand.New(rand.NewSource(seed))
-	return wishes{r, fuzzer.FuzzerFor(fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs), rand.NewSource(r.Int63()), s.Codecs).NilChance(0.4).NumElements(1, 3)}
+	return wishes{r, fuzzer.FuzzerFor(fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs, schemas), rand.NewSource(r.Int63()), s.Codecs).NilChance(0.4).NumElements(1, 3)}
 }
 
 func TestApplyIsThatOfKubernetes(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 
@@ -13,7 +14,8 @@ import (
 )
 
 // A Codec is how the store's backend keeps objects: Kubernetes' kinds as protobuf in Kubernetes' own envelope, as etcd
-// would hold them, and ours as JSON. It may be used from any number of goroutines.
+// would hold them, ours and those that a CustomResourceDefinition defines as JSON. It may be used from any number of
+// goroutines.
 type Codec struct {
 	scheme *Scheme
 	proto  *protobuf.Serializer
@@ -30,7 +32,8 @@ const protoPrefix = "k8s\x00"
 
 // Encode writes o, which must be of a served kind and carry its kind, as stored objects do.
 func (c *Codec) Encode(o store.Object) ([]byte, error) {
-	if o.GetObjectKind().GroupVersionKind().Group == v1alpha1.GroupVersion.Group {
+	_, custom := o.(*unstructured.Unstructured)
+	if custom || o.GetObjectKind().GroupVersionKind().Group == v1alpha1.GroupVersion.Group {
 		b, err := json.Marshal(o)
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", c.scheme.Stored.Key(o), err)
@@ -81,6 +84,11 @@ func (c *Codec) decode(data []byte) (store.Object, error) {
 	var t runtime.TypeMeta
 	if err := json.Unmarshal(data, &t); err != nil {
 		return nil, err
+	}
+	if gk := t.GroupVersionKind().GroupKind(); gk.Group != v1alpha1.GroupVersion.Group && gk.Group != "" && gk.Kind != "" {
+		// What a definition defines is read before anybody knows the definition.
+		o := &unstructured.Unstructured{}
+		return o, o.UnmarshalJSON(data)
 	}
 	k, err := c.scheme.Lookup(t.GroupVersionKind())
 	if err != nil {

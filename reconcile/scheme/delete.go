@@ -21,6 +21,9 @@ func (k *Kind) Delete(o store.Object, opts metav1.DeleteOptions, now time.Time) 
 	}
 	next = o.DeepCopyObject().(store.Object)
 	next.SetFinalizers(propagation(o.GetFinalizers(), opts))
+	if o.GetDeletionTimestamp() == nil {
+		k.ending(next, now)
+	}
 	grace := k.graceLeft(o, opts.GracePeriodSeconds)
 	if grace == 0 && !Held(next) {
 		return nil, true, nil

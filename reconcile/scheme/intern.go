@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -39,6 +40,10 @@ func (n *interner) object(o store.Object) {
 		clear(n.fields)
 		n.size = 0
 	}
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		u.Object = n.value(u.Object).(map[string]any)
+		return
+	}
 	if t, ok := o.GetObjectKind().(*metav1.TypeMeta); ok {
 		n.all(&t.APIVersion, &t.Kind)
 	}
@@ -50,6 +55,25 @@ func (n *interner) object(o store.Object) {
 	if p, ok := o.(*corev1.Pod); ok {
 		n.pod(p)
 	}
+}
+
+// value shares all names of fields, and short texts.
+func (n *interner) value(v any) any {
+	switch v := v.(type) {
+	case string:
+		return n.text(v)
+	case map[string]any:
+		shared := make(map[string]any, len(v)) // a map keeps the key that it was first given
+		for k, inner := range v {
+			shared[n.text(k)] = n.value(inner)
+		}
+		return shared
+	case []any:
+		for i := range v {
+			v[i] = n.value(v[i])
+		}
+	}
+	return v
 }
 
 func (n *interner) metadata(m *metav1.ObjectMeta) {

@@ -38,6 +38,7 @@ type Kind struct {
 	defaults            func(store.Object)
 	create              func(o store.Object, now time.Time)
 	change, changeState func(new, old store.Object)
+	ending              func(o store.Object, now time.Time)
 	changed             func(new, old store.Object) bool
 	grace               func(o store.Object, asked *int64) int64
 	validate            func(store.Object) field.ErrorList
@@ -106,6 +107,7 @@ type rules[T store.Object] struct {
 	changeState func(new, old T)      // nil: a write of the status changes no more than the generic rule says
 	keeps       []string              // metadata that it does not change
 	grace       func(T, *int64) int64 // nil: it is deleted at once
+	ending      func(T, time.Time)    // what else changes when its deletion is first asked for; nil: nothing
 	validate    func(T) field.ErrorList
 	update      func(new, old T) field.ErrorList
 	status      func(new, old T) field.ErrorList // nil if it has no status
@@ -127,9 +129,12 @@ func typed[T store.Object](k Kind, r rules[T]) *Kind {
 	if r.changed != nil {
 		k.changed = func(new, old store.Object) bool { return r.changed(new.(T), old.(T)) }
 	}
-	k.create = func(store.Object, time.Time) {}
+	k.create, k.ending = func(store.Object, time.Time) {}, func(store.Object, time.Time) {}
 	if r.create != nil {
 		k.create = func(o store.Object, now time.Time) { r.create(o.(T), now) }
+	}
+	if r.ending != nil {
+		k.ending = func(o store.Object, now time.Time) { r.ending(o.(T), now) }
 	}
 	k.change, k.changeState = two(r.change), two(r.changeState)
 	k.grace = func(store.Object, *int64) int64 { return 0 }

@@ -12,8 +12,6 @@ import (
 const elsewhere = `
 v1: ComponentStatus Endpoints LimitRange PersistentVolume PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota
 admissionregistration.k8s.io/v1: MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration
-apiextensions.k8s.io/v1: CustomResourceDefinition
-apiregistration.k8s.io/v1: APIService
 apps/v1: ControllerRevision DaemonSet StatefulSet
 autoscaling/v2: HorizontalPodAutoscaler
 certificates.k8s.io/v1: CertificateSigningRequest ClusterTrustBundle PodCertificateRequest

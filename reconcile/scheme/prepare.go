@@ -2,6 +2,7 @@ package scheme
 
 import (
 	"reflect"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -9,6 +10,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -29,7 +32,7 @@ func (k *Kind) PrepareCreate(o store.Object, uid types.UID, now time.Time) {
 		o.SetGeneration(1)
 	}
 	if k.Status && !k.keepsStatus {
-		part(o, "Status").SetZero()
+		dropPart(o, "Status")
 	}
 	k.defaults(o)
 	k.create(o, now)
@@ -118,8 +121,26 @@ func part(o store.Object, name string) reflect.Value {
 	return reflect.ValueOf(o).Elem().FieldByName(name)
 }
 
+// dropPart empties a top field.
+func dropPart(o store.Object, name string) {
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		delete(u.Object, strings.ToLower(name))
+		return
+	}
+	part(o, name).SetZero()
+}
+
 // copyPart copies a top field. What it points to is shared, since stored objects do not change: so it is copied first.
 func copyPart(to, from store.Object, name string) {
+	if u, ok := to.(*unstructured.Unstructured); ok {
+		name = strings.ToLower(name)
+		if v, there := from.(*unstructured.Unstructured).Object[name]; there {
+			u.Object[name] = runtime.DeepCopyJSONValue(v)
+		} else {
+			delete(u.Object, name)
+		}
+		return
+	}
 	if f := part(to, name); f.IsValid() {
 		f.Set(part(from.DeepCopyObject().(store.Object), name))
 	}

@@ -70,8 +70,14 @@ func (s *Scheme) Groups() [][]schema.GroupVersion { return groups(s.kinds) }
 // All are the kinds, by group and then as the API lists them. The slice is the caller's.
 func (s *Scheme) All() []*Kind { return slices.Clone(s.kinds) }
 
-// Of is the kind of a typed object, nil if it is not served.
-func (s *Scheme) Of(o runtime.Object) *Kind { return s.byType[reflect.TypeOf(o)] }
+// Of is the kind of an object, nil if it is not served. Of one without a Go type it knows no more than what all of them
+// have in common: what its definition says, In tells.
+func (s *Scheme) Of(o runtime.Object) *Kind {
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		return undefined(u.GroupVersionKind())
+	}
+	return s.byType[reflect.TypeOf(o)]
+}
 
 // Kind is the kind of that name, nil if it is not served.
 func (s *Scheme) Kind(gk schema.GroupKind) *Kind { return s.byKind[gk] }

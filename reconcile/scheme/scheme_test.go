@@ -9,11 +9,13 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/randfill"
 	"sigs.k8s.io/yaml"
@@ -62,7 +64,17 @@ func seeded(t testing.TB) *rand.Rand {
 
 // filler fills objects with what they may hold.
 func filler(s *Scheme, r *rand.Rand) *randfill.Filler {
-	return fuzzer.FuzzerFor(fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs), rand.NewSource(r.Int63()), s.Codecs).NilChance(0.3).NumElements(1, 3)
+	return fuzzer.FuzzerFor(fuzzer.MergeFuzzerFuncs(metafuzzer.Funcs, schemas), rand.NewSource(r.Int63()), s.Codecs).NilChance(0.3).NumElements(1, 3)
+}
+
+// schemas keeps the schemas of CustomResourceDefinitions, which contain each other, small.
+func schemas(serializer.CodecFactory) []any {
+	return []any{
+		func(p *apiextensionsv1.JSONSchemaProps, c randfill.Continue) {
+			*p = apiextensionsv1.JSONSchemaProps{Type: "object", Title: c.String(8), Default: &apiextensionsv1.JSON{Raw: []byte(`{"a":1}`)}}
+		},
+		func(j *apiextensionsv1.JSON, _ randfill.Continue) { j.Raw = []byte(`"x"`) },
+	}
 }
 
 func random(s *Scheme, k *Kind, f *randfill.Filler) store.Object {

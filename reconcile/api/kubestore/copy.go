@@ -52,12 +52,55 @@ func hand(o store.Object, out runtime.Object) error {
 	return nil
 }
 
+// show is o, which is stored, as it is served: its top may be written to.
+func (s *Storage) show(o store.Object) (store.Object, error) {
+	if s.Convert == nil {
+		return Private(o), nil
+	}
+	served, err := s.Convert.Served(o)
+	if err != nil {
+		return nil, fmt.Errorf("convert %s: %w", s.keyOf(o), err)
+	}
+	served.SetResourceVersion(o.GetResourceVersion())
+	return served, nil
+}
+
+// give sets out, if it is not nil, to o, which is stored, as it is served.
+func (s *Storage) give(o store.Object, out runtime.Object) error {
+	if out == nil || s.Convert == nil {
+		return hand(o, out)
+	}
+	served, err := s.show(o)
+	if err != nil {
+		return err
+	}
+	into, isCustom := out.(*unstructured.Unstructured)
+	from, wasCustom := served.(*unstructured.Unstructured)
+	if isCustom && wasCustom {
+		into.Object = from.Object
+		return nil
+	}
+	return hand(served, out)
+}
+
+// kept is a copy of o, which is as it is served, in the form in which it is stored.
+func (s *Storage) kept(o store.Object) (store.Object, error) {
+	if s.Convert == nil {
+		return o.DeepCopyObject().(store.Object), nil
+	}
+	return s.Convert.Stored(o)
+}
+
 // stored is a copy of obj, as the store shall keep it under k. Its times are whole seconds, which is what any reader of
 // the API sees of them.
 func (s *Storage) stored(k store.Key, obj runtime.Object) (store.Object, error) {
-	o, ok := obj.DeepCopyObject().(store.Object)
+	given, ok := obj.(store.Object)
 	if !ok {
 		return nil, fmt.Errorf("store %s: a %T has no metadata", k, obj)
+	}
+	o, err := s.kept(given)
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", k, err)
 	}
 	if o.GetNamespace() != k.Namespace || o.GetName() != k.Name {
 		return nil, fmt.Errorf("store %s: the object calls itself %q in namespace %q", k, o.GetName(), o.GetNamespace())

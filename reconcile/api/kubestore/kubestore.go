@@ -37,6 +37,9 @@ type Config struct {
 	// Encode writes an object that bears its kind. An update that changes nothing of what it writes is none.
 	Encode func(store.Object) ([]byte, error)
 
+	// Convert is between objects as they are stored and as they are served here. nil: they are the same.
+	Convert *Conversion
+
 	// Intern may let an object that is about to be stored share memory with others. nil does not.
 	Intern func(store.Object)
 
@@ -60,6 +63,13 @@ type Config struct {
 
 	// Closing ends all watches when it is closed. nil never does.
 	Closing <-chan struct{}
+}
+
+// A Conversion is for kinds that are served in several versions, of which the store keeps one. Its functions may take their
+// time; what they are given is not written to, and what they return is the caller's.
+type Conversion struct {
+	Served func(stored store.Object) (store.Object, error)
+	Stored func(served store.Object) (store.Object, error)
 }
 
 // Storage implements storage.Interface. It may be used by any number of goroutines.

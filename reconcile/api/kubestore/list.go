@@ -116,17 +116,8 @@ func (s *Storage) fill(to items, snapshot *store.Snapshot, sc scope, start strin
 		}
 		page.last = s.keyOf(o)
 		page.count++
-		ok, err := true, error(nil)
-		if !all {
-			ok, err = p.Matches(o)
-		}
-		if err != nil {
+		if err := s.add(to, o, p, all); err != nil {
 			return page, fmt.Errorf("select %s: %w", page.last, err)
-		}
-		if ok {
-			if err := to.add(o); err != nil {
-				return page, err
-			}
 		}
 	}
 	return page, nil
@@ -176,6 +167,35 @@ func (to items) grow(n int, limit int64) {
 		n = min(n, int(limit))
 	}
 	to.Set(reflect.MakeSlice(to.Type(), 0, n))
+}
+
+// add appends o, as it is served, if p selects it.
+func (s *Storage) add(to items, o store.Object, p storage.SelectionPredicate, all bool) error {
+	served := o
+	if s.Convert != nil {
+		var err error
+		if served, err = s.show(o); err != nil {
+			return err
+		}
+	}
+	if !all {
+		if ok, err := p.Matches(served); !ok || err != nil {
+			return err
+		}
+	}
+	if served == o {
+		return to.add(o)
+	}
+	return to.put(served)
+}
+
+// put appends o itself.
+func (to items) put(o store.Object) error {
+	n := to.Len()
+	to.Grow(1)
+	to.SetLen(n + 1)
+	to.Index(n).Set(reflect.ValueOf(o).Elem())
+	return nil
 }
 
 // add appends a private copy of o.

@@ -40,15 +40,15 @@ func (e *encodings) leave() {
 	e.watchers--
 }
 
-// of is o, which is c's old or new state, as a watch sends it: with c's revision, and shared with the other watches if
+// of is o, which is c's old or new state as it is served, as a watch sends it: with c's revision, and shared with the other watches if
 // there are any.
-func (e *encodings) of(c store.Change, o store.Object) runtime.Object {
+func (e *encodings) of(c store.Change, o store.Object, old bool) runtime.Object {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.watchers < 2 {
 		return at(c.Revision, o)
 	}
-	slot, old := &e.slots[c.Revision%remembered], o == c.Old
+	slot := &e.slots[c.Revision%remembered]
 	if slot.revision == c.Revision && slot.old == old {
 		if known := slot.object.Value(); known != nil {
 			return known

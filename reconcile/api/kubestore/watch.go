@@ -102,10 +102,17 @@ func (w *watcher) start() error {
 			return store.ErrFuture
 		}
 		for o := range w.s.objects(snapshot, w.sc, "") {
-			if !w.selects(o) {
+			served, ok, err := w.selects(o)
+			if err != nil {
+				return err
+			}
+			if !ok {
 				continue
 			}
-			if err := w.send(watch.Event{Type: watch.Added, Object: Private(o)}); err != nil {
+			if served == o {
+				served = Private(o)
+			}
+			if err := w.send(watch.Event{Type: watch.Added, Object: served}); err != nil {
 				return err
 			}
 		}
@@ -164,10 +171,15 @@ func (w *watcher) follow() error {
 func (w *watcher) deliver(ds []store.Delta) error {
 	for _, d := range ds {
 		for _, c := range d.Changes {
-			if e, ok := w.event(c); ok {
-				if err := w.send(e); err != nil {
-					return err
-				}
+			e, ok, err := w.event(c)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			if err := w.send(e); err != nil {
+				return err
 			}
 		}
 	}
@@ -175,28 +187,42 @@ func (w *watcher) deliver(ds []store.Delta) error {
 }
 
 // event is what c is to this watch: an object that comes to be selected was added, one that ceases to be was deleted.
-func (w *watcher) event(c store.Change) (watch.Event, bool) {
-	is, was := c.New != nil && w.selects(c.New), c.Old != nil && w.selects(c.Old)
-	switch {
-	case is && was:
-		return watch.Event{Type: watch.Modified, Object: w.s.shared.of(c, c.New)}, true
-	case is:
-		return watch.Event{Type: watch.Added, Object: w.s.shared.of(c, c.New)}, true
-	case was:
-		return watch.Event{Type: watch.Deleted, Object: w.s.shared.of(c, c.Old)}, true
+func (w *watcher) event(c store.Change) (watch.Event, bool, error) {
+	new, is, err := w.selects(c.New)
+	if err != nil {
+		return watch.Event{}, false, err
 	}
-	return watch.Event{}, false
+	old, was, err := w.selects(c.Old)
+	switch {
+	case err != nil:
+		return watch.Event{}, false, err
+	case is && was:
+		return watch.Event{Type: watch.Modified, Object: w.s.shared.of(c, new, false)}, true, nil
+	case is:
+		return watch.Event{Type: watch.Added, Object: w.s.shared.of(c, new, false)}, true, nil
+	case was:
+		return watch.Event{Type: watch.Deleted, Object: w.s.shared.of(c, old, true)}, true, nil
+	}
+	return watch.Event{}, false, nil
 }
 
-func (w *watcher) selects(o store.Object) bool {
-	if !w.sc.has(o) {
-		return false
+// selects tells whether o, which is stored, or nil, is what this watch is about, and how it is served: o itself if that is
+// the same.
+func (w *watcher) selects(o store.Object) (served store.Object, ok bool, err error) {
+	if o == nil || !w.sc.has(o) {
+		return nil, false, nil
+	}
+	served = o
+	if w.s.Convert != nil {
+		if served, err = w.s.show(o); err != nil {
+			return nil, false, err
+		}
 	}
 	if w.all {
-		return true
+		return served, true, nil
 	}
-	ok, err := w.predicate.Matches(o)
-	return err == nil && ok
+	ok, err = w.predicate.Matches(served)
+	return served, err == nil && ok, nil
 }
 
 // bookmark tells how far the watch is. The last of the initial events is marked as that.

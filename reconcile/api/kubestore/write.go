@@ -25,7 +25,7 @@ func (s *Storage) Get(_ context.Context, key string, opts storage.GetOptions, ou
 	}
 	switch o, ok := snapshot.Get(k); {
 	case ok:
-		return hand(o, out)
+		return s.give(o, out)
 	case opts.IgnoreNotFound:
 		return runtime.SetZeroValue(out)
 	}
@@ -49,7 +49,7 @@ func (s *Storage) Create(ctx context.Context, key string, obj, out runtime.Objec
 	if _, err := s.Store.Update(ctx, why(ctx, "create", k), func(tx *store.Tx) error { return s.create(tx, o) }); err != nil {
 		return refused(key, err)
 	}
-	return hand(o, out)
+	return s.give(o, out)
 }
 
 func (s *Storage) create(tx *store.Tx, o store.Object) error {
@@ -147,7 +147,7 @@ func (s *Storage) GuaranteedUpdate(ctx context.Context, key string, out runtime.
 		if old == nil && !ignoreNotFound {
 			return nil, storage.NewKeyNotFoundError(key, 0)
 		}
-		input, meta, err := given(old, out)
+		input, meta, err := s.given(old, out)
 		if err != nil {
 			return nil, err
 		}
@@ -170,16 +170,25 @@ func (s *Storage) GuaranteedUpdate(ctx context.Context, key string, out runtime.
 	if err != nil {
 		return err
 	}
-	return hand(o, out)
+	return s.give(o, out)
 }
 
 // given is what an update works on: a copy of old, or, if there is none, an empty object of out's type.
-func given(old store.Object, out runtime.Object) (runtime.Object, storage.ResponseMeta, error) {
+func (s *Storage) given(old store.Object, out runtime.Object) (runtime.Object, storage.ResponseMeta, error) {
 	if old != nil {
-		return editable(old), storage.ResponseMeta{ResourceVersion: uint64(store.RevisionOf(old))}, nil
+		input, err := s.edit(old)
+		return input, storage.ResponseMeta{ResourceVersion: uint64(store.RevisionOf(old))}, err
 	}
 	empty := out.DeepCopyObject()
 	return empty, storage.ResponseMeta{}, runtime.SetZeroValue(empty)
+}
+
+// edit is a copy of o as it is served, which is the caller's altogether.
+func (s *Storage) edit(o store.Object) (store.Object, error) {
+	if s.Convert == nil {
+		return editable(o), nil
+	}
+	return s.show(o)
 }
 
 // equal tells whether a and b, which bear their kind, are written the same way, but for their revision.
@@ -204,7 +213,10 @@ func (s *Storage) Delete(ctx context.Context, key string, out runtime.Object, pr
 		if old == nil {
 			return nil, storage.NewKeyNotFoundError(key, 0)
 		}
-		last := Private(old)
+		last, err := s.show(old)
+		if err != nil {
+			return nil, err
+		}
 		if err := pre.Check(key, last); err != nil {
 			return nil, err
 		}
@@ -213,7 +225,7 @@ func (s *Storage) Delete(ctx context.Context, key string, out runtime.Object, pr
 	if err != nil {
 		return err
 	}
-	return hand(o, out)
+	return s.give(o, out)
 }
 
 // why is the reason of a change that came through the API.

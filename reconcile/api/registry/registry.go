@@ -57,7 +57,7 @@ type Options struct {
 const (
 	listFor      = 5 * time.Minute // a list in pages may be read as long
 	listsPinned  = 16
-	bookmarkEach = time.Minute
+	BookmarkEach = time.Minute // watches that want bookmarks get one
 )
 
 // A Registry makes the storage of kinds.
@@ -69,6 +69,12 @@ func New(o Options) *Registry {
 	o.pins = &kubestore.Pins{For: listFor, Limit: listsPinned, Now: o.Now}
 	return &Registry{o}
 }
+
+// Pins keep the states that lists in pages are of.
+func (r *Registry) Pins() *kubestore.Pins { return r.pins }
+
+// Intern lets an object share memory with others: see scheme.Codec.
+func (r *Registry) Intern(o store.Object) { r.codec.Intern(o) }
 
 // Sweep lets go of what is kept for clients that do not come back. Call it about once a minute.
 func (r *Registry) Sweep() { r.pins.Drop() }
@@ -207,7 +213,7 @@ func (r *Registry) objects(k *scheme.Kind) *kubestore.Storage {
 		},
 		Assign:    r.Assign,
 		Pins:      r.pins,
-		Bookmarks: bookmarkEach,
+		Bookmarks: BookmarkEach,
 		Closing:   r.Closing,
 	})
 }

@@ -31,7 +31,7 @@ func served() []string {
 	for _, p := range []string{"api/resource", "apis/meta/v1", "runtime", "util/intstr", "version"} {
 		all = append(all, "k8s.io/apimachinery/pkg/"+p)
 	}
-	return all
+	return append(all, "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1", "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1")
 }
 
 func main() {
