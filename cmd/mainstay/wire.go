@@ -207,7 +207,7 @@ func (h *house) serve(ctx context.Context) error {
 	h.closer(inside.Close)
 	server, err := api.New(api.Config{
 		Scheme: c.scheme, Store: c.store, Authority: c.authority, Issuer: c.issuer, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
-		Logs: h.node.agent, Streams: containers{h.node.agent}, Usage: measured{h.node.meter, o.node},
+		Logs: h.node.agent, Streams: containers{h.node.agent}, Usage: measured{h.node.meter, o.node}, Node: h.node.answering(c.store),
 		Listeners: []net.Listener{local, inside}, Handlers: map[string]http.Handler{backupPath: h.backups().handler(h.log)}, Version: version, Log: h.log, Now: time.Now,
 		Hosts: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", o.serviceRange.Masked().Addr().Next().String()},
 	})
