@@ -20,6 +20,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 	"github.com/mainstay-gitops/mainstay/reconcile/store/backup"
 	"github.com/mainstay-gitops/mainstay/reconcile/store/disk"
+	"github.com/mainstay-gitops/mainstay/reconcile/store/seal"
 )
 
 // backupPath is where the API of a running Mainstay hands out a backup.
@@ -33,8 +34,9 @@ func newBackupCommand(at *place) *cobra.Command {
 built-in repositories and the registries' configuration: all that another machine needs to go on as this cluster. Left out are images and
 mirrors, which are fetched again, and what containers wrote to volumes.
 
-The file has keys and Secrets, as they are: it is readable by its owner only, and should be kept so. It is
-read back and checked before it gets its name. A Mainstay that is up also keeps a backup of its own each day,
+The file has the cluster's keys: it is readable by its owner only, and should be kept so. Secrets in it are encrypted, by keys
+that are not in it: on another machine it can be restored only with a copy of DATA/keys/secrets, which is to be kept elsewhere.
+The file is read back and checked before it gets its name. A Mainstay that is up also keeps a backup of its own each day,
 the last seven of them, in DATA/snapshots.`,
 		Example: `  mainstay backup /mnt/backups/cluster-$(date +%F).mainstay
   mainstay restore --replace /mnt/backups/cluster-2026-02-03.mainstay`,
@@ -49,7 +51,8 @@ the last seven of them, in DATA/snapshots.`,
 			if err != nil {
 				return fmt.Errorf("backup: %w", err)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d objects at revision %d, %.1f MB; it has keys and Secrets: keep it safe\n", args[0], h.Objects, h.Revision, float64(size)/1e6)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d objects at revision %d, %.1f MB; it has keys: keep it safe\n", args[0], h.Objects, h.Revision, float64(size)/1e6)
+			fmt.Fprintf(cmd.OutOrStdout(), "its Secrets are encrypted: another machine needs a copy of %s too\n", at.secretKeys())
 			return nil
 		},
 	}
@@ -110,7 +113,11 @@ func backupOffline(at place, w io.Writer) error {
 		return fmt.Errorf("nothing is stored in %s: name the data folder with --data", at.data)
 	}
 	s := scheme.New(scheme.Options{})
-	b, err := disk.Open(at.under("store"), s.Codec(), disk.Options{})
+	codec, err := at.codec(s, seal.Load)
+	if err != nil {
+		return err
+	}
+	b, err := disk.Open(at.under("store"), codec, disk.Options{})
 	if err != nil {
 		return err
 	}
@@ -121,7 +128,7 @@ func backupOffline(at place, w io.Writer) error {
 	hosted, err := repo.OpenHosted(at.under("repositories"))
 	if err == nil {
 		e, _ := at.endpoints() // without them the name of the node is not known, and that is all
-		err = errors.Join((&backups{at, s, st, hosted, e.Node}).write(w), hosted.Close())
+		err = errors.Join((&backups{at, codec, st, hosted, e.Node}).write(w), hosted.Close())
 	}
 	return errors.Join(err, st.Close())
 }
@@ -129,7 +136,7 @@ func backupOffline(at place, w io.Writer) error {
 // backups writes what is stored to one stream, at any time.
 type backups struct {
 	place
-	scheme *scheme.Scheme
+	codec  backup.Codec
 	store  store.Reader
 	hosted *repo.Hosted
 	node   string
@@ -146,7 +153,7 @@ func (b *backups) write(w io.Writer) error {
 	for _, k := range s.Stored() {
 		h.Objects += s.Len(k)
 	}
-	return errors.Join(backup.Write(w, h, b.scheme.Codec(), objectsOf(s), os.DirFS(dir)), os.RemoveAll(dir))
+	return errors.Join(backup.Write(w, h, b.codec, objectsOf(s), os.DirFS(dir)), os.RemoveAll(dir))
 }
 
 // gather makes a folder of links to all files that belong to a backup.

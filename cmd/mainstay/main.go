@@ -52,7 +52,7 @@ store, schedules it, runs it on containerd, and load-balances its services in eB
 		newUpCommand(&at), newDownCommand(&at), newCheckCommand(&at),
 		newRemoteCommand(&at),
 		newPlanCommand(&at), newStatusCommand(&at), newHistoryCommand(&at), newWhyCommand(&at),
-		newBackupCommand(&at), newRestoreCommand(&at), newStoreCommand(&at),
+		newBackupCommand(&at), newRestoreCommand(&at), newStoreCommand(&at), newSecretsCommand(&at),
 		newKubectlCommand(&at), newImageCommand(&at), newVersionCommand(), newKeeperCommand(),
 	)
 	return c

@@ -15,6 +15,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 	"github.com/mainstay-gitops/mainstay/reconcile/store/backup"
 	"github.com/mainstay-gitops/mainstay/reconcile/store/disk"
+	"github.com/mainstay-gitops/mainstay/reconcile/store/seal"
 )
 
 func newRestoreCommand(at *place) *cobra.Command {
@@ -26,6 +27,8 @@ func newRestoreCommand(at *place) *cobra.Command {
 The whole file is checked before anything is touched. The folder must have no store yet, or --replace must be
 said: then what is there is moved to a folder of its own beside it. Mainstay must not be up.
 
+Secrets in the file are encrypted. On another machine, first bring the keys of the old one to DATA/keys/secrets.
+
 On another machine, start with --node and the name that the node had (it is printed), or delete the old node
 afterwards, so that its pods move: kubectl delete node NAME.`,
 		Example: `  mainstay restore cluster.mainstay && mainstay up
@@ -33,7 +36,7 @@ afterwards, so that its pods move: kubectl delete node NAME.`,
   mainstay restore --replace /var/lib/mainstay/snapshots/2026-02-03T040500Z.mainstay`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r := &restorer{place: *at, scheme: scheme.New(scheme.Options{})}
+			r := &restorer{place: *at}
 			if err := r.restore(args[0], replace, time.Now()); err != nil {
 				return fmt.Errorf("restore: %w", err)
 			}
@@ -53,10 +56,10 @@ afterwards, so that its pods move: kubectl delete node NAME.`,
 // A restorer makes a data folder of a backup.
 type restorer struct {
 	place
-	scheme *scheme.Scheme
-	head   backup.Head
-	moved  string // where what was there is now
-	fill   *disk.Restore
+	codec seal.Codec
+	head  backup.Head
+	moved string // where what was there is now
+	fill  *disk.Restore
 }
 
 // restored are the parts of a data folder that a backup has.
@@ -84,7 +87,10 @@ func (r *restorer) restore(file string, replace bool, now time.Time) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := backup.Read(f, r.scheme.Codec(), backup.Sink{}); err != nil {
+	if r.codec, err = r.place.codec(scheme.New(scheme.Options{}), seal.Look); err != nil {
+		return err
+	}
+	if _, err := backup.Read(f, r.codec, backup.Sink{}); err != nil {
 		return fmt.Errorf("%s: %w; nothing was touched", file, err)
 	}
 	if _, err := os.Stat(r.under("store")); err == nil && !replace {
@@ -92,6 +98,9 @@ func (r *restorer) restore(file string, replace bool, now time.Time) error {
 	}
 	least := disk.LastRevision(r.under("store"))
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if r.codec, err = r.place.codec(scheme.New(scheme.Options{}), seal.Load); err != nil {
 		return err
 	}
 	if err := r.prepare(f, least); err != nil {
@@ -105,10 +114,10 @@ func (r *restorer) prepare(f io.Reader, least store.Revision) (err error) {
 	if err := errors.Join(os.RemoveAll(r.prepared()), os.MkdirAll(r.prepared(), 0o700)); err != nil {
 		return err
 	}
-	if r.fill, err = disk.NewRestore(filepath.Join(r.prepared(), "store"), r.scheme.Codec(), disk.Options{}); err != nil {
+	if r.fill, err = disk.NewRestore(filepath.Join(r.prepared(), "store"), r.codec, disk.Options{}); err != nil {
 		return err
 	}
-	h, err := backup.Read(f, r.scheme.Codec(), backup.Sink{Object: r.fill.Add, File: r.file})
+	h, err := backup.Read(f, r.codec, backup.Sink{Object: r.fill.Add, File: r.file})
 	if err != nil {
 		return errors.Join(err, r.fill.Abort())
 	}

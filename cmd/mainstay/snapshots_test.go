@@ -34,7 +34,7 @@ func newDaily(t *testing.T) *daily {
 		}
 	})
 	room := func(int64) error { return nil }
-	return &daily{&backups{at, s, st, hosted, "mine"}, room, slog.New(slog.DiscardHandler)}
+	return &daily{&backups{at, s.Codec(), st, hosted, "mine"}, room, slog.New(slog.DiscardHandler)}
 }
 
 func TestTheLastSevenSnapshotsAreKept(t *testing.T) {
@@ -103,7 +103,7 @@ func TestARestoreThatWasCutShortIsDoneAgain(t *testing.T) {
 	if at.wholeData() == nil {
 		t.Error("half a data folder is taken for a whole one")
 	}
-	r := &restorer{place: at, scheme: d.backups.scheme}
+	r := &restorer{place: at}
 	if err := r.restore(newest, false, time.Now()); err == nil {
 		t.Error("a store that is there is replaced though nobody said so")
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/store/disk"
+	"github.com/mainstay-gitops/mainstay/reconcile/store/seal"
 )
 
 func newStoreCommand(at *place) *cobra.Command {
@@ -33,7 +34,11 @@ It looks at a copy, and changes nothing. The exit code is 1 if something is wron
 			if scratch == "" {
 				scratch = at.data
 			}
-			r, err := disk.Verify(cmd.Context(), at.under("store"), scratch, scheme.New(scheme.Options{}).Codec())
+			codec, err := at.codec(scheme.New(scheme.Options{}), seal.Look)
+			if err != nil {
+				return err
+			}
+			r, err := disk.Verify(cmd.Context(), at.under("store"), scratch, codec)
 			switch {
 			case errors.Is(err, disk.ErrInUse):
 				return fmt.Errorf("%w: Mainstay checks its store by itself each hour while it is up; to check it now, end it first", err)

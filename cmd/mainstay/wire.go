@@ -40,6 +40,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 	"github.com/mainstay-gitops/mainstay/reconcile/store/disk"
+	"github.com/mainstay-gitops/mainstay/reconcile/store/seal"
 	"github.com/mainstay-gitops/mainstay/reconcile/workload"
 )
 
@@ -63,6 +64,7 @@ type house struct {
 type controlPlane struct {
 	scheme    *scheme.Scheme
 	store     *store.Memory
+	codec     seal.Codec // of what is kept
 	backend   *disk.Backend
 	addresses network.Addresses // of services, given inside the transaction that writes them
 	applier   *apply.Applier
@@ -116,6 +118,7 @@ func build(ctx context.Context, o *upOptions, log *slog.Logger) (*house, error) 
 	}
 	h.runner(trimMemory)
 	h.runner(h.control.backend.Run)
+	h.runner(h.sealSecrets)
 	h.runner((&daily{h.backups(), h.control.backend.HasRoom, log}).Run)
 	h.work()
 	n.followManifests(o.manifestFolder(h.control.scheme), h.runner)
@@ -139,7 +142,10 @@ func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
 	if c.issuer, err = access.LoadIssuer(o.under("pki"), time.Now); err != nil {
 		return nil, err
 	}
-	if c.backend, err = disk.Open(o.under("store"), c.scheme.Codec(), disk.Options{AcceptLoss: o.acceptLoss, Reserve: o.reserved, Log: log}); err != nil {
+	if c.codec, err = o.codec(c.scheme, seal.Load); err != nil {
+		return nil, err
+	}
+	if c.backend, err = disk.Open(o.under("store"), c.codec, disk.Options{AcceptLoss: o.acceptLoss, Reserve: o.reserved, Log: log}); err != nil {
 		return nil, withSnapshot(o.place, err)
 	}
 	if c.store, err = store.Open(c.backend, c.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}}); err != nil {
@@ -208,8 +214,8 @@ func (h *house) serve(ctx context.Context) error {
 	h.closer(inside.Close)
 	server, err := api.New(api.Config{
 		Scheme: c.scheme, Store: c.store, Authority: c.authority, Issuer: c.issuer, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
-		Logs: h.node.agent, Streams: containers{h.node.agent}, Usage: measured{h.node.meter, o.node},
-		Listeners: []net.Listener{local, inside}, Handlers: map[string]http.Handler{backupPath: h.backups().handler(h.log)}, Version: version, Log: h.log, Now: time.Now,
+		Logs: h.node.agent, Streams: containers{h.node.agent}, Usage: measured{h.node.meter, o.node}, Node: h.node.answering(c.store),
+		Listeners: []net.Listener{local, inside}, Handlers: map[string]http.Handler{backupPath: h.backups().handler(h.log), rotatePath: rotateHandler(c)}, Version: version, Log: h.log, Now: time.Now,
 		Hosts: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", o.serviceRange.Masked().Addr().Next().String()},
 	})
 	if err != nil {
@@ -229,7 +235,7 @@ func (h *house) serve(ctx context.Context) error {
 }
 
 func (h *house) backups() *backups {
-	return &backups{h.o.place, h.control.scheme, h.control.store, h.control.hosted, h.o.node}
+	return &backups{h.o.place, h.control.codec, h.control.store, h.control.hosted, h.o.node}
 }
 
 // serveGit opens the push server, with the webhooks and plans beside it.

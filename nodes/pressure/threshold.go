@@ -69,6 +69,14 @@ func (a Amount) Of(capacity int64) int64 {
 	return a.Quantity
 }
 
+// String is a as it is given on the command line.
+func (a Amount) String() string {
+	if a.Share > 0 {
+		return strconv.FormatFloat(a.Share*100, 'g', -1, 64) + "%"
+	}
+	return resource.NewQuantity(a.Quantity, resource.BinarySI).String()
+}
+
 // A Threshold is crossed when less than Value is left, and done with when Value and Reclaim are there again.
 type Threshold struct {
 	Signal  Signal

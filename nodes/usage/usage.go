@@ -18,6 +18,7 @@ type Used struct {
 	Cores  float64       // over Window
 	Memory int64         // bytes that cannot be taken back: the working set
 	Window time.Duration // that ends with the measurement
+	CPU    time.Duration // of processors, since it began
 }
 
 // A Measurement is what this machine uses in all, and each container that runs.
@@ -57,7 +58,7 @@ func Rates(from, to Reading) Measurement {
 }
 
 func rate(from time.Time, before Counted, to time.Time, after Counted) Used {
-	u := Used{Memory: after.Memory, Window: to.Sub(from)}
+	u := Used{Memory: after.Memory, Window: to.Sub(from), CPU: after.CPU}
 	if u.Window > 0 {
 		u.Cores = max(0, (after.CPU-before.CPU).Seconds()/u.Window.Seconds())
 	}

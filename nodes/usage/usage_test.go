@@ -23,8 +23,8 @@ func TestWhatIsUsedIsTheDifferenceOfTwoReadings(t *testing.T) {
 	to := Reading{At: noon.Add(10 * time.Second), Node: Counted{CPU: time.Hour + 15*time.Second, Memory: 8}, Containers: map[runtime.ID]Counted{
 		old: {Since: noon.Add(-time.Hour), CPU: time.Minute + 5*time.Second, Memory: 2}, young: {Since: noon.Add(8 * time.Second), CPU: time.Second, Memory: 3}, unknown: {CPU: time.Hour},
 	}}
-	want := Measurement{At: to.At, Node: Used{Cores: 1.5, Memory: 8, Window: 10 * time.Second}, Containers: map[runtime.ID]Used{
-		old: {Cores: 0.5, Memory: 2, Window: 10 * time.Second}, young: {Cores: 0.5, Memory: 3, Window: 2 * time.Second},
+	want := Measurement{At: to.At, Node: Used{Cores: 1.5, Memory: 8, Window: 10 * time.Second, CPU: time.Hour + 15*time.Second}, Containers: map[runtime.ID]Used{
+		old: {Cores: 0.5, Memory: 2, Window: 10 * time.Second, CPU: time.Minute + 5*time.Second}, young: {Cores: 0.5, Memory: 3, Window: 2 * time.Second, CPU: time.Second},
 	}}
 	if d := cmp.Diff(want, Rates(from, to)); d != "" {
 		t.Error(d)

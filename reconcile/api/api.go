@@ -6,6 +6,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,11 +32,15 @@ type Config struct {
 	Documents *openapi.Documents
 	Store     kubestore.Store // not empty: the revision of a list is not 0
 	Authority *access.Authority
-	Issuer    *access.Issuer   // of the tokens of service accounts; nil: there are none
-	TokenFile string           // bearer tokens, see access; "" or a file that does not exist: none
-	Logs      registry.Logs    // nil: logs cannot be read
-	Streams   registry.Streams // nil: nobody can reach into containers
-	Usage     registry.Usage   // nil: nothing is measured
+	Issuer    *access.Issuer                 // of the tokens of service accounts; nil: there are none
+	TokenFile string                         // bearer tokens, see access; "" or a file that does not exist: none
+	Logs      registry.Logs                  // nil: logs cannot be read
+	Streams   registry.Streams               // nil: nobody can reach into containers
+	Usage     registry.Usage                 // nil: nothing is measured
+	Node      func(name string) http.Handler // what answers for a node as a kubelet does; nil, or if it returns nil: nothing
+
+	// Dial is how proxies reach pods and nodes; nil: as everybody on this machine does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	// Assign gives what is about to be written what must be given once, such as the address of a service, inside the
 	// transaction that writes it. nil gives nothing.
@@ -74,7 +79,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{Config: c, closing: make(chan struct{})}
 	s.registry = registry.New(registry.Options{
-		Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Streams: c.Streams, Usage: c.Usage, Issuer: c.Issuer, Assign: c.Assign, Now: c.Now, Closing: s.closing,
+		Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Streams: c.Streams, Usage: c.Usage, Node: c.Node, Dial: c.Dial, Issuer: c.Issuer, Assign: c.Assign, Now: c.Now, Closing: s.closing,
 	})
 	var accounts authenticator.Token
 	if c.Issuer != nil {

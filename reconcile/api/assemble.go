@@ -27,7 +27,7 @@ func (s *Server) assemble(who authenticator.Request) error {
 	c.Authentication.APIAudiences = authenticator.Audiences{access.IssuerName}
 	c.Authorization.Authorizer = access.Authorizer()
 	c.AdmissionControl = admit.Plugin{Reader: s.Store}
-	long := genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("attach", "exec", "log", "portforward"))
+	long := genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("attach", "exec", "log", "portforward", "proxy"))
 	c.LongRunningFunc = func(r *http.Request, info *request.RequestInfo) bool {
 		return s.Handlers[r.URL.Path] != nil || long(r, info)
 	}

@@ -13,7 +13,7 @@ import (
 
 // addQueries has the queries of subresources that are streams read into their options.
 func addQueries(r *runtime.Scheme) {
-	for _, name := range []string{"PodLogOptions", "PodExecOptions", "PodAttachOptions", "PodPortForwardOptions"} {
+	for _, name := range []string{"PodLogOptions", "PodExecOptions", "PodAttachOptions", "PodPortForwardOptions", "PodProxyOptions", "ServiceProxyOptions", "NodeProxyOptions"} {
 		hub(r, core(name))
 	}
 	for to, read := range map[any]conversion.ConversionFunc{
@@ -21,6 +21,9 @@ func addQueries(r *runtime.Scheme) {
 		(*corev1.PodExecOptions)(nil):        podExecOptions,
 		(*corev1.PodAttachOptions)(nil):      podAttachOptions,
 		(*corev1.PodPortForwardOptions)(nil): podPortForwardOptions,
+		(*corev1.PodProxyOptions)(nil):       podProxyOptions,
+		(*corev1.ServiceProxyOptions)(nil):   serviceProxyOptions,
+		(*corev1.NodeProxyOptions)(nil):      nodeProxyOptions,
 	} {
 		must(r.AddConversionFunc((*url.Values)(nil), to, read))
 	}
@@ -43,6 +46,21 @@ func podAttachOptions(in, out any, _ conversion.Scope) error {
 	q, o := *in.(*url.Values), out.(*corev1.PodAttachOptions)
 	o.Stdin, o.Stdout, o.Stderr, o.TTY = flag(q, "stdin"), flag(q, "stdout"), flag(q, "stderr"), flag(q, "tty")
 	o.Container = q.Get("container")
+	return nil
+}
+
+func podProxyOptions(in, out any, _ conversion.Scope) error {
+	out.(*corev1.PodProxyOptions).Path = in.(*url.Values).Get("path")
+	return nil
+}
+
+func serviceProxyOptions(in, out any, _ conversion.Scope) error {
+	out.(*corev1.ServiceProxyOptions).Path = in.(*url.Values).Get("path")
+	return nil
+}
+
+func nodeProxyOptions(in, out any, _ conversion.Scope) error {
+	out.(*corev1.NodeProxyOptions).Path = in.(*url.Values).Get("path")
 	return nil
 }
 

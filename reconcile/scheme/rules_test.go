@@ -151,11 +151,14 @@ func TestTheQueryForLogsIsRead(t *testing.T) {
 
 func TestTheQueriesForStreamsAreRead(t *testing.T) {
 	s := New(Options{})
-	q := url.Values{"container": {"web"}, "command": {"sh", "-c", "true"}, "stdin": {"true"}, "stdout": {"1"}, "stderr": {"false"}, "tty": {""}, "ports": {"80,81", "82"}}
+	q := url.Values{"container": {"web"}, "command": {"sh", "-c", "true"}, "stdin": {"true"}, "stdout": {"1"}, "stderr": {"false"}, "tty": {""}, "ports": {"80,81", "82"}, "path": {"/x"}}
 	for _, row := range []struct{ got, want runtime.Object }{
 		{&corev1.PodExecOptions{}, &corev1.PodExecOptions{Container: "web", Command: []string{"sh", "-c", "true"}, Stdin: true, Stdout: true, TTY: true}},
 		{&corev1.PodAttachOptions{}, &corev1.PodAttachOptions{Container: "web", Stdin: true, Stdout: true, TTY: true}},
 		{&corev1.PodPortForwardOptions{}, &corev1.PodPortForwardOptions{Ports: []int32{80, 81, 82}}},
+		{&corev1.PodProxyOptions{}, &corev1.PodProxyOptions{Path: "/x"}},
+		{&corev1.ServiceProxyOptions{}, &corev1.ServiceProxyOptions{Path: "/x"}},
+		{&corev1.NodeProxyOptions{}, &corev1.NodeProxyOptions{Path: "/x"}},
 	} {
 		if err := s.Parameters.DecodeParameters(q, corev1.SchemeGroupVersion, row.got); err != nil {
 			t.Fatal(err)

@@ -42,13 +42,13 @@ func coreKinds(v validate.Rules) []*Kind {
 			validate: validate.Namespace, update: validate.NamespaceUpdate, status: validate.NamespaceStatusUpdate,
 			table: columns.Namespaces(), labels: list("status.phase", "name"), fields: namespaceFields,
 		}),
-		typed(Kind{GroupVersionKind: core("Node"), Plural: "nodes", Short: list("no"), Status: true}, rules[*corev1.Node]{
+		typed(Kind{GroupVersionKind: core("Node"), Plural: "nodes", Short: list("no"), Status: true, Others: list("proxy")}, rules[*corev1.Node]{
 			defaults: defaults.Node, keepsStatus: true,
 			validate: validate.Node, update: validate.NodeUpdate, status: validate.NodeStatusUpdate,
 			table: columns.Nodes(), labels: list("spec.unschedulable"), fields: nodeFields,
 		}),
 		typed(Kind{GroupVersionKind: core("Pod"), Plural: "pods", Short: list("po"), Categories: list("all"), Namespaced: true, Status: true,
-			Others: list("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward")}, rules[*corev1.Pod]{
+			Others: list("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy")}, rules[*corev1.Pod]{
 			defaults: defaults.Pod, generation: true, create: createPod, changeState: changePodStatus, keeps: list("deletionTimestamp", "ownerReferences"),
 			validate: v.Pod, update: v.PodUpdate, status: v.PodStatusUpdate, ephemeral: v.PodEphemeralUpdate, grace: podGrace,
 			table: columns.Pods(),
@@ -64,7 +64,7 @@ func coreKinds(v validate.Rules) []*Kind {
 		typed(Kind{GroupVersionKind: core("ServiceAccount"), Plural: "serviceaccounts", Short: list("sa"), Namespaced: true, Others: list("token")}, rules[*corev1.ServiceAccount]{
 			validate: validate.ServiceAccount, update: validate.ServiceAccountUpdate, table: columns.ServiceAccounts(),
 		}),
-		typed(Kind{GroupVersionKind: core("Service"), Plural: "services", Short: list("svc"), Categories: list("all"), Namespaced: true, Status: true}, rules[*corev1.Service]{
+		typed(Kind{GroupVersionKind: core("Service"), Plural: "services", Short: list("svc"), Categories: list("all"), Namespaced: true, Status: true, Others: list("proxy")}, rules[*corev1.Service]{
 			defaults: defaults.Service, create: createService, change: changeService,
 			validate: v.Service, update: v.ServiceUpdate, status: validate.ServiceStatusUpdate,
 			table: columns.Services(), labels: list("spec.clusterIP", "spec.type"), fields: serviceFields,

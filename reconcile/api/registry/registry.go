@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,6 +47,10 @@ type Options struct {
 	Streams Streams        // nil: nobody can reach into containers
 	Usage   Usage          // nil: nothing is measured
 	Issuer  *access.Issuer // nil: no tokens can be asked for
+	// Node is what answers for a node, as a kubelet does; nil, or if it returns nil: nothing does.
+	Node func(name string) http.Handler
+	// Dial is how proxies reach pods and nodes; nil: as everybody on this machine does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Assign gives what is about to be written what must be given once: see kubestore.Config.
 	Assign  func(tx *store.Tx, old, new store.Object) error
 	Now     func() time.Time
@@ -117,6 +123,12 @@ func (r *Registry) other(res *resource, name string) (rest.Storage, error) {
 			return nil, nil
 		}
 		return map[string]func(*resource) *connects{"attach": r.attach, "exec": r.exec, "portforward": r.portForward}[name](res), nil
+	case "pods/proxy":
+		return r.podProxy(res), nil
+	case "services/proxy":
+		return r.serviceProxy(res), nil
+	case "nodes/proxy":
+		return r.nodeProxy(res), nil
 	case "pods/binding":
 		return &bindings{res}, nil
 	case "pods/ephemeralcontainers":

@@ -41,6 +41,9 @@ func hijack(w http.ResponseWriter, r *http.Request, closing <-chan struct{}) (*h
 	return h, r.WithContext(ctx)
 }
 
+// Unwrap is for http.ResponseController.
+func (h *hijacked) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+
 // Hijack implements http.Hijacker.
 func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	raw, buf, err := http.NewResponseController(h.ResponseWriter).Hijack()

@@ -93,3 +93,12 @@ func serve(w http.ResponseWriter, r *http.Request, closing <-chan struct{}, c co
 	}
 	spdy(h, r, c)
 }
+
+// Closing has h answer, and ends what it is about when closing is closed, also if h took the connection over.
+func Closing(h http.Handler, closing <-chan struct{}) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		taken, r := hijack(w, r, closing)
+		defer taken.end()
+		h.ServeHTTP(taken, r)
+	})
+}

@@ -38,6 +38,8 @@ const (
 var (
 	// ErrSpoilt says that a backup is not as it was written, or not all of it.
 	ErrSpoilt = errors.New("the backup is damaged")
+	// ErrUnreadable says that what a backup has of an object, which is as it was written, cannot be decoded here.
+	ErrUnreadable = errors.New("the backup cannot be read")
 	// ErrFormat says that a newer Mainstay wrote the backup.
 	ErrFormat = errors.New("the backup was written by a newer Mainstay")
 )

@@ -21,7 +21,7 @@ import (
 )
 
 // Read reads a backup to its end, checks all of it, and gives s what is in it. What it gave is good only if it returns nil:
-// so read once with an empty Sink before anything is done with it. An error that is not of s wraps ErrSpoilt or ErrFormat.
+// so read once with an empty Sink before anything is done with it. An error that is not of s wraps ErrSpoilt, ErrUnreadable or ErrFormat.
 func Read(r io.Reader, codec Codec, s Sink) (Head, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {
@@ -186,7 +186,7 @@ func (a *reader) object(r store.Revision, data []byte) error {
 	}
 	o, err := a.codec.Decode(data)
 	if err != nil {
-		return fmt.Errorf("%w: object %d: %w", ErrSpoilt, a.seen.Objects, err)
+		return fmt.Errorf("%w: object %d: %w", ErrUnreadable, a.seen.Objects, err)
 	}
 	o.SetResourceVersion(r.String())
 	if a.sink.Object == nil {

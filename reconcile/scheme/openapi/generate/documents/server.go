@@ -127,7 +127,9 @@ func other(k *scheme.Kind, name string) rest.Storage {
 		return stream{bare: bare{resource{k: k}}, options: func() runtime.Object { return &corev1.PodExecOptions{} }}
 	case "portforward":
 		return stream{bare: bare{resource{k: k}}, options: func() runtime.Object { return &corev1.PodPortForwardOptions{} }}
-	case "ephemeralcontainers":
+	case "proxy":
+		return proxy{stream{bare: bare{resource{k: k}}, options: proxyOptions(k)}}
+	case "ephemeralcontainers", "resize":
 		return part{resource: resource{k: k}}
 	case "finalize":
 		return finalize{bare: bare{resource{k: k}}}
@@ -239,6 +241,23 @@ func (s stream) Destroy()                 {}
 func (s stream) ConnectMethods() []string { return []string{"GET", "POST"} }
 func (s stream) NewConnectOptions() (runtime.Object, bool, string) {
 	return s.options(), false, ""
+}
+
+// proxy leads elsewhere, with whatever is asked.
+type proxy struct{ stream }
+
+func (p proxy) ConnectMethods() []string {
+	return []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
+}
+
+func (p proxy) NewConnectOptions() (runtime.Object, bool, string) { return p.options(), true, "path" }
+
+func proxyOptions(k *scheme.Kind) func() runtime.Object {
+	return map[string]func() runtime.Object{
+		"pods":     func() runtime.Object { return &corev1.PodProxyOptions{} },
+		"services": func() runtime.Object { return &corev1.ServiceProxyOptions{} },
+		"nodes":    func() runtime.Object { return &corev1.NodeProxyOptions{} },
+	}[k.Plural]
 }
 
 // log can be read.
