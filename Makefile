@@ -8,7 +8,7 @@ SUDO ?= $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH")
 node_tools = containerd runc nftables
 test_tools = $(node_tools) iproute2 e2fsprogs busybox-static clang llvm libbpf-dev
 
-.PHONY: build demo demo-check demo-end test soak crash compat sim bench lint generate clean node-tools test-tools
+.PHONY: build demo demo-check demo-end test soak crash compat sim bench lint generate clean node-tools test-tools conformance
 
 build: ## the program, as bin/mainstay
 	$(GO) build -trimpath -o bin/mainstay ./cmd/mainstay
@@ -45,6 +45,10 @@ compat: ## what the rules of kinds have in common with Kubernetes' own, kind by 
 sim: ## SEEDS=n stories of a whole cluster in which everything fails that can, or that of SEED
 	$(GO) test -c -o bin/sim.test ./cmd/mainstay
 	@cd cmd/mainstay && MAINSTAY_TEST_SEEDS=$(or $(SEEDS),100) MAINSTAY_TEST_SEED=$(SEED) ../../bin/sim.test -test.run 'TestACluster' -test.timeout 0
+
+conformance: build test-tools ## Kubernetes' own conformance suite, or those of its tests whose names match FOCUS; the first time it is built, in minutes
+	$(GO) build -o bin/conformance ./cmd/conformance
+	$(SUDO) bin/conformance -focus '$(FOCUS)' -skip '$(SKIP)'
 
 lint: ## formatting, vet, staticcheck, and a tidy go.mod
 	@test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }

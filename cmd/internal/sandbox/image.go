@@ -31,7 +31,7 @@ func BuildImage(ctx context.Context, program, ref, version, file string) error {
 	if err != nil {
 		return err
 	}
-	return writeImage(ref, file, v1.Config{Entrypoint: []string{"/hello"}}, entry{Header: tar.Header{Name: "hello", Mode: 0o755}, content: b})
+	return writeImage(ref, file, v1.Config{Entrypoint: []string{"/hello"}}, Entry{Header: tar.Header{Name: "hello", Mode: 0o755}, Content: b})
 }
 
 // BuildBusybox builds an image named ref of the machine's busybox, which must be static, with all its commands in /bin.
@@ -48,43 +48,44 @@ func BuildBusybox(ctx context.Context, ref, file string) error {
 	if err != nil {
 		return fmt.Errorf("list the commands of busybox: %w", err)
 	}
-	all := []entry{{Header: tar.Header{Name: "bin/busybox", Mode: 0o755}, content: b}, {Header: tar.Header{Name: "tmp/", Mode: 0o1777, Typeflag: tar.TypeDir}}}
+	all := []Entry{{Header: tar.Header{Name: "bin/busybox", Mode: 0o755}, Content: b}, {Header: tar.Header{Name: "tmp/", Mode: 0o1777, Typeflag: tar.TypeDir}}}
 	for name := range strings.FieldsSeq(string(commands)) {
 		if name != "busybox" {
-			all = append(all, entry{Header: tar.Header{Name: "bin/" + name, Linkname: "busybox", Typeflag: tar.TypeSymlink, Mode: 0o777}})
+			all = append(all, Entry{Header: tar.Header{Name: "bin/" + name, Linkname: "busybox", Typeflag: tar.TypeSymlink, Mode: 0o777}})
 		}
 	}
 	return writeImage(ref, file, v1.Config{Cmd: []string{"/bin/sh"}, Env: []string{"PATH=/bin"}}, all...)
 }
 
-// An entry is a file of an image.
-type entry struct {
+// An Entry is a file of an image. Its size is that of its content.
+type Entry struct {
 	tar.Header
-	content []byte
+	Content []byte
 }
 
 // writeImage writes an image of one layer as an archive.
-func writeImage(ref, file string, config v1.Config, entries ...entry) error {
+func writeImage(ref, file string, config v1.Config, entries ...Entry) error {
 	tag, err := name.NewTag(ref)
 	if err != nil {
 		return err
 	}
-	image, err := imageOf(config, entries)
+	image, err := Image(config, entries...)
 	if err != nil {
 		return err
 	}
 	return tarball.WriteToFile(file, tag, image)
 }
 
-func imageOf(config v1.Config, entries []entry) (v1.Image, error) {
+// Image is an image of one layer, for this machine.
+func Image(config v1.Config, entries ...Entry) (v1.Image, error) {
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
 	for _, e := range entries {
-		e.Size = int64(len(e.content))
+		e.Size = int64(len(e.Content))
 		if err := w.WriteHeader(&e.Header); err != nil {
 			return nil, err
 		}
-		if _, err := w.Write(e.content); err != nil {
+		if _, err := w.Write(e.Content); err != nil {
 			return nil, err
 		}
 	}
