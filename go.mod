@@ -63,6 +63,7 @@ require (
 )
 
 require github.com/robfig/cron/v3 v3.0.1
+
 require k8s.io/kubelet v0.37.2
 
 require (

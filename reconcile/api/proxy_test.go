@@ -144,7 +144,7 @@ func TestRequestsAreLedToPodsServicesAndNodes(t *testing.T) {
 		{"no node", "GET", nodes + "none/proxy/pods", 404, "not found"},
 	} {
 		t.Run(r.what, func(t *testing.T) {
-			answer, body := c.raw(t, r.method, r.path, "hello")
+			answer, body := c.unfollowed(t, r.method, r.path, "hello")
 			if answer.StatusCode != r.code || !strings.Contains(body+answer.Header.Get("Location"), r.want) {
 				t.Errorf("%s %s: %s %q", r.method, r.path, answer.Status, body)
 			}
@@ -155,8 +155,8 @@ func TestRequestsAreLedToPodsServicesAndNodes(t *testing.T) {
 	}
 }
 
-// raw is ask, without following where the answer leads.
-func (c *cluster) raw(t *testing.T, method, path, body string) (*http.Response, string) {
+// unfollowed is ask, without following where the answer leads.
+func (c *cluster) unfollowed(t *testing.T, method, path, body string) (*http.Response, string) {
 	t.Helper()
 	transport, err := rest.TransportFor(c.admin(t))
 	if err != nil {
