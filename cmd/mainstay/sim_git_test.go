@@ -26,7 +26,7 @@ const (
 	simHolder    = "holder" // who takes it away
 )
 
-// A simApp is what the user wants of one app: a Deployment, its Service and its ConfigMap.
+// A simApp is what the user wants of one app: a Deployment, its Service and its ConfigMap, and a Service that leads outside.
 type simApp struct {
 	Namespace, Name    string
 	Replicas           int
@@ -95,7 +95,17 @@ metadata: {name: %[1]s, namespace: %[2]s}
 spec:
   selector: {app: %[1]s}
   ports: [{name: http, port: 80, targetPort: http}]
-`, a.Name, a.Namespace, a.Config, a.Replicas, a.MinReady, a.Paused, strategy, meta, a.Grace, a.Image, a.Port, probe, port)
+---
+apiVersion: v1
+kind: Service
+metadata: {name: %[1]s-outside, namespace: %[2]s}
+spec: {clusterIP: None, ports: [{port: 5432}]}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: %[1]s-outside, namespace: %[2]s}
+subsets: [{addresses: [{ip: 198.51.100.%[14]d}], ports: [{port: 5432}]}]
+`, a.Name, a.Namespace, a.Config, a.Replicas, a.MinReady, a.Paused, strategy, meta, a.Grace, a.Image, a.Port, probe, port, 1+a.Config)
 }
 
 // A simCommit is the files of one commit.

@@ -41,6 +41,7 @@ func simInvariants() []simInvariant {
 		{says: "at rest, the machine has what the store says, and no more", rest: (*sim).restNode},
 		{says: "at rest, services lead to all their pods and nowhere else", rest: (*sim).restServices},
 		{says: "at rest, nothing is left of what was made and deleted by hand", rest: (*sim).restErrands},
+		{says: "at rest, Endpoints say what EndpointSlices say, and addresses are whose they say", rest: (*sim).restEndpoints},
 		{says: "at rest, the ports of the machine lead to the pods that ask for them", rest: (*sim).restHostPorts},
 		{says: "at rest, the same documents once more change nothing", rest: (*sim).restPlan},
 		{says: "at rest, a minute costs no more than the node's lease", rest: (*sim).restQuiet},

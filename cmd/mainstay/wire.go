@@ -176,21 +176,23 @@ func watchFiles(ctx context.Context, path string, changed func()) error {
 	return trigger.Folder(path, changed).Run(ctx)
 }
 
-// controllers are all that there are, from began on. address is that of the service kubernetes, api is where it leads, ca the
+// controllers are all that there are, from began on. services is the range of their addresses, api is where the service kubernetes
+// leads, which has the first of them, ca the
 // certificate of the authority that its own is signed by.
-func controllers(began time.Time, address netip.Addr, api netip.AddrPort, ca []byte) []control.Controller {
+func controllers(began time.Time, services netip.Prefix, api netip.AddrPort, ca []byte) []control.Controller {
 	return []control.Controller{
-		lifecycle.System{ServiceAddress: address, API: api},
+		lifecycle.System{ServiceAddress: services.Masked().Addr().Next(), API: api},
 		lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
-		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{},
 		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{},
+		workload.Deployment{}, workload.ReplicaSet{},
+		network.Endpoints{}, network.LegacyEndpoints{}, network.Mirror{}, network.Given{Range: services},
 	}
 }
 
 // work starts what turns wishes into work.
 func (h *house) work() {
 	c, opts := h.control, control.Options{Log: h.log}
-	all := controllers(time.Now(), h.o.serviceRange.Masked().Addr().Next(), netip.AddrPortFrom(h.node.gateway(), apiPort), c.authority.PEM())
+	all := controllers(time.Now(), h.o.serviceRange, netip.AddrPortFrom(h.node.gateway(), apiPort), c.authority.PEM())
 	h.runner(control.NewEngine(c.store, c.carrier, opts, all...).Run)
 	h.runner(schedule.New(c.store, c.carrier, plugin.Default(), opts).Run)
 	h.runner(c.delivery.Run)

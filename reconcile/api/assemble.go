@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -68,7 +69,9 @@ func (s *Server) customServer(c *genericapiserver.Config) *custom.Server {
 }
 
 // writable tells why the store takes no writes.
-func (s *Server) writable(r *http.Request) error {
-	_, err := s.Store.Update(r.Context(), "", func(*store.Tx) error { return nil })
+func (s *Server) writable(r *http.Request) error { return s.takesWrites(r.Context()) }
+
+func (s *Server) takesWrites(ctx context.Context) error {
+	_, err := s.Store.Update(ctx, "", func(*store.Tx) error { return nil })
 	return err
 }

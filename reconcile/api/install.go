@@ -7,6 +7,7 @@ import (
 
 	apidiscovery "k8s.io/api/apidiscovery/v2"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -43,6 +44,7 @@ func (s *Server) install(c *genericapiserver.Config, who authenticator.Request) 
 			maps.Copy(storages[gv], storage)
 		}
 	}
+	storages[corev1.SchemeGroupVersion]["componentstatuses"] = registry.ComponentStatuses{Check: s.takesWrites}
 	groups := s.Scheme.Groups()
 	reviews := authenticationv1.SchemeGroupVersion
 	storages[reviews], groups = registry.Reviews(who, s.Now), append(groups, []schema.GroupVersion{reviews})

@@ -74,6 +74,8 @@ type Item struct {
 	live store.Object // as it was when this was decided; nil: it was not there
 	next store.Object // to be written; nil for what is not
 	doc  decode.Document
+
+	warnings []string // what of it has no effect
 }
 
 // Live is the object as the plan found it; nil if it was not there.

@@ -56,7 +56,7 @@ type preparation struct {
 func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
 	p := &preparation{
 		Applier: a, Request: r, s: s, want: map[store.Key]bool{}, before: map[store.Key]Item{},
-		plan: &Plan{Source: r.Source, Commit: r.Change.Commit, Notes: r.Change.Notes, Manifests: r.Change.Manifests},
+		plan: &Plan{Source: r.Source, Commit: r.Change.Commit, Notes: slices.Clone(r.Change.Notes), Manifests: r.Change.Manifests},
 	}
 	if r.Before != nil {
 		for _, i := range r.Before.Items {
@@ -69,6 +69,7 @@ func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
 	}
 	p.removals()
 	slices.SortStableFunc(p.plan.Items, compareItems)
+	p.warn()
 	if len(p.errs) > 0 {
 		return nil, &Refusal{p.errs.Sort(), r.Change.Manifests}
 	}
@@ -187,6 +188,7 @@ func (p *preparation) create(item Item, next store.Object) (Item, bool) {
 		ok = false
 	}
 	item.Op, item.next = Create, next
+	item.warnings = kind.Warnings(next, nil)
 	return item, ok
 }
 
@@ -220,7 +222,17 @@ func (p *preparation) update(item Item, next store.Object) (Item, bool) {
 		return item, false
 	}
 	item.Diff = diff
+	item.warnings = kind.Warnings(next, item.live)
 	return item, true
+}
+
+// warn notes what of valid objects has no effect.
+func (p *preparation) warn() {
+	for _, i := range p.plan.Items {
+		for _, text := range i.warnings {
+			p.plan.Notes = append(p.plan.Notes, decode.Note{Path: i.Origin.Path, Line: i.Origin.Line, Message: i.Key.String() + ": " + text})
+		}
+	}
 }
 
 // valid notes errs, and tells whether there are none.

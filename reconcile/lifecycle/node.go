@@ -19,6 +19,7 @@ var (
 	serviceKind   = schema.GroupKind{Kind: "Service"}
 	accountKind   = schema.GroupKind{Kind: "ServiceAccount"}
 	configMapKind = schema.GroupKind{Kind: "ConfigMap"}
+	endpointsKind = schema.GroupKind{Kind: "Endpoints"}
 	sliceKind     = schema.GroupKind{Group: "discovery.k8s.io", Kind: "EndpointSlice"}
 )
 

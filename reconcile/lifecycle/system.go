@@ -25,7 +25,7 @@ type System struct {
 func (System) Name() string { return "system" }
 
 func (System) Owns() []control.Owned {
-	return []control.Owned{{Kind: namespaceKind}, {Kind: serviceKind}, {Kind: sliceKind}}
+	return []control.Owned{{Kind: namespaceKind}, {Kind: serviceKind}, {Kind: sliceKind}, {Kind: endpointsKind}}
 }
 
 func (System) Watches() []control.Watch {
@@ -38,7 +38,7 @@ func (System) Watches() []control.Watch {
 		}
 		return all(s, c)
 	}
-	return []control.Watch{{Kind: namespaceKind, Keys: all}, {Kind: serviceKind, Keys: api}, {Kind: sliceKind, Keys: api}}
+	return []control.Watch{{Kind: namespaceKind, Keys: all}, {Kind: serviceKind, Keys: api}, {Kind: sliceKind, Keys: api}, {Kind: endpointsKind, Keys: api}}
 }
 
 const apiService = "kubernetes"
@@ -59,6 +59,7 @@ func (y System) Plan(w control.World, _ store.Key) (control.Plan, error) {
 	if _, ok := store.Get[*corev1.Namespace](w.Snapshot, "", metav1.NamespaceDefault); ok {
 		keep(&p, w.Snapshot, y.service(), func(o *corev1.Service) any { return [2]any{o.Spec.ClusterIP, o.Spec.Ports} })
 		keep(&p, w.Snapshot, y.slice(), func(o *discoveryv1.EndpointSlice) any { return [2]any{o.Endpoints, o.Ports} })
+		keep(&p, w.Snapshot, y.endpoints(), func(o *corev1.Endpoints) any { return o.Subsets })
 	}
 	return p, nil
 }
@@ -92,6 +93,17 @@ func (y System) service() *corev1.Service {
 			SessionAffinity:       corev1.ServiceAffinityNone,
 			Ports:                 []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt32(int32(y.API.Port()))}},
 		},
+	}
+}
+
+// endpoints are the slice in its older form, which nobody needs to mirror.
+func (y System) endpoints() *corev1.Endpoints {
+	return &corev1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{Name: apiService, Namespace: metav1.NamespaceDefault, Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
+		Subsets: []corev1.EndpointSubset{{
+			Addresses: []corev1.EndpointAddress{{IP: y.API.Addr().String()}},
+			Ports:     []corev1.EndpointPort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: int32(y.API.Port())}},
+		}},
 	}
 }
 

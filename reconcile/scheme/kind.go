@@ -44,6 +44,7 @@ type Kind struct {
 	validate            func(store.Object) field.ErrorList
 	update, status      func(new, old store.Object) field.ErrorList
 	ephemeral           func(new, old store.Object) field.ErrorList
+	warn                func(store.Object) []string
 	header              []metav1.TableColumnDefinition
 	row                 func(o store.Object, now time.Time) []any
 	labels              []string
@@ -77,6 +78,15 @@ func (k *Kind) ValidateStatusUpdate(new, old store.Object) field.ErrorList { ret
 // ValidateEphemeralUpdate is ValidateUpdate for a write to the ephemeralcontainers subresource of pods.
 func (k *Kind) ValidateEphemeralUpdate(new, old store.Object) field.ErrorList {
 	return k.ephemeral(new, old)
+}
+
+// Warnings are what whoever writes o should know, though it is valid: what of it has no effect here. Of an update only what is
+// wished anew is told.
+func (k *Kind) Warnings(new, old store.Object) []string {
+	if old != nil && part(new, "Spec").IsValid() && !k.changed(new, old) {
+		return nil
+	}
+	return k.warn(new)
 }
 
 // Columns are the headings of the kind's table, as kubectl shows it.
@@ -113,6 +123,8 @@ type rules[T store.Object] struct {
 	status      func(new, old T) field.ErrorList // nil if it has no status
 	ephemeral   func(new, old T) field.ErrorList // nil if it has no ephemeral containers
 
+	warn func(T) []string // nil: nobody is warned of anything
+
 	table  columns.Table[T]
 	labels []string            // field labels beside metadata.name and metadata.namespace
 	fields func(T, fields.Set) // nil: no others
@@ -145,6 +157,10 @@ func typed[T store.Object](k Kind, r rules[T]) *Kind {
 	k.update = func(new, old store.Object) field.ErrorList { return r.update(new.(T), old.(T)) }
 	k.status = func(new, old store.Object) field.ErrorList { return r.status(new.(T), old.(T)) }
 	k.ephemeral = func(new, old store.Object) field.ErrorList { return r.ephemeral(new.(T), old.(T)) }
+	k.warn = func(store.Object) []string { return nil }
+	if r.warn != nil {
+		k.warn = func(o store.Object) []string { return r.warn(o.(T)) }
+	}
 	k.header = r.table.Header
 	k.row = func(o store.Object, now time.Time) []any { return r.table.Row(o.(T), now) }
 	k.labels = r.labels
@@ -154,6 +170,11 @@ func typed[T store.Object](k Kind, r rules[T]) *Kind {
 		}
 	}
 	return &k
+}
+
+// always warns of all objects of a kind alike.
+func always[T store.Object](text string) func(T) []string {
+	return func(T) []string { return []string{text} }
 }
 
 func one[T store.Object](f func(T)) func(store.Object) {

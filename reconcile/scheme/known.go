@@ -10,7 +10,7 @@ import (
 // elsewhere are the kinds that Kubernetes has and this scheme may not: so that a user who asks for one is told that it is
 // missing here, rather than that there is no such thing. The version is the newest.
 const elsewhere = `
-v1: ComponentStatus Endpoints LimitRange PersistentVolume PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota
+v1: ComponentStatus LimitRange PersistentVolume PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota
 admissionregistration.k8s.io/v1: MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration
 apps/v1: ControllerRevision DaemonSet StatefulSet
 autoscaling/v2: HorizontalPodAutoscaler
@@ -20,7 +20,6 @@ flowcontrol.apiserver.k8s.io/v1: FlowSchema PriorityLevelConfiguration
 gateway.networking.k8s.io/v1: GRPCRoute Gateway GatewayClass HTTPRoute
 internal.apiserver.k8s.io/v1alpha1: StorageVersion
 lifecycle.k8s.io/v1alpha1: Eviction EvictionRequest
-networking.k8s.io/v1: IPAddress Ingress IngressClass NetworkPolicy ServiceCIDR
 policy/v1: PodDisruptionBudget
 rbac.authorization.k8s.io/v1: ClusterRole ClusterRoleBinding Role RoleBinding
 resource.k8s.io/v1: DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice
@@ -28,7 +27,7 @@ resource.k8s.io/v1alpha3: ResourcePoolStatusRequest
 scheduling.k8s.io/v1: PriorityClass
 scheduling.k8s.io/v1alpha3: CompositePodGroup
 scheduling.k8s.io/v1beta1: PodGroup Workload
-storage.k8s.io/v1: CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment VolumeAttributesClass
+storage.k8s.io/v1: StorageClass
 storagemigration.k8s.io/v1: StorageVersionMigration
 `
 

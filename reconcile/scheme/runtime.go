@@ -70,7 +70,7 @@ func newRuntime(kinds []*Kind) *runtime.Scheme {
 		must(r.SetVersionPriority(versions...))
 	}
 	for _, gvk := range []schema.GroupVersionKind{
-		core("Binding"), autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
+		core("Binding"), core("ComponentStatus"), core("ComponentStatusList"), autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
 		policyv1.SchemeGroupVersion.WithKind("Eviction"), authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"),
 		authenticationv1.SchemeGroupVersion.WithKind("TokenReview"), authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview"),
 	} {

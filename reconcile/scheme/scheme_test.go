@@ -131,7 +131,7 @@ func TestKindsThatAreNotServedAreExplained(t *testing.T) {
 	for _, row := range []struct{ says, version, kind, want string }{
 		{"a kind of Kubernetes that is missing here", "apps/v1", "StatefulSet", "kind StatefulSet (apps/v1) is not supported yet"},
 		{"the same in an old version", "apps/v1beta1", "StatefulSet", "kind StatefulSet (apps/v1) is not supported yet"},
-		{"the same in an old group", "extensions/v1beta1", "Ingress", "kind Ingress (networking.k8s.io/v1) is not supported yet, and is not in extensions/v1beta1"},
+		{"a kind in an old group", "extensions/v1beta1", "Ingress", "kind Ingress is in networking.k8s.io/v1, not in extensions/v1beta1"},
 		{"a mistyped kind", "apps/v1", "Deploymnet", "unknown kind Deploymnet in apps/v1, did you mean Deployment?"},
 		{"a mistyped kind in the wrong group", "v1", "Deploymet", "unknown kind Deploymet in v1, did you mean Deployment in apps/v1?"},
 		{"a kind written small", "v1", "configmap", "unknown kind configmap in v1, did you mean ConfigMap?"},

@@ -45,7 +45,9 @@ func (s strategy) Validate(ctx context.Context, o runtime.Object) field.ErrorLis
 }
 
 // WarningsOnCreate implements rest.RESTCreateStrategy.
-func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
+func (s strategy) WarningsOnCreate(_ context.Context, o runtime.Object) []string {
+	return s.kind.Warnings(o.(store.Object), nil)
+}
 
 // PrepareForUpdate implements rest.RESTUpdateStrategy.
 func (s strategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
@@ -67,8 +69,8 @@ func asked(ctx context.Context) schema.GroupVersion {
 }
 
 // WarningsOnUpdate implements rest.RESTUpdateStrategy.
-func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
-	return nil
+func (s strategy) WarningsOnUpdate(_ context.Context, o, old runtime.Object) []string {
+	return s.kind.Warnings(o.(store.Object), old.(store.Object))
 }
 
 // Canonicalize implements rest.RESTCreateStrategy and rest.RESTUpdateStrategy: objects are canonical already.

@@ -89,8 +89,8 @@ func World(st store.Store) control.World {
 }
 
 // Golden plans what each file that pattern matches describes. The comment of a file says what it shows; its section
-// "objects" is the world; each section "plan KIND [NAMESPACE/]NAME" is a plan, which -update rewrites.
-func Golden(t *testing.T, c control.Controller, pattern string) {
+// "objects" is the world, with indexes; each section "plan KIND [NAMESPACE/]NAME" is a plan, which -update rewrites.
+func Golden(t *testing.T, c control.Controller, pattern string, indexes ...store.Index) {
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no files match %s (%v)", pattern, err)
@@ -102,7 +102,7 @@ func Golden(t *testing.T, c control.Controller, pattern string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := World(Store(t, s, nil, Objects(t, s, string(a.Files[0].Data))...))
+			w := World(Store(t, s, indexes, Objects(t, s, string(a.Files[0].Data))...))
 			for i, f := range a.Files[1:] {
 				p, err := c.Plan(w, key(t, s, f.Name))
 				if err != nil {

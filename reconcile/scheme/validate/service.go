@@ -55,16 +55,7 @@ func ServiceStatusUpdate(new, old *corev1.Service) field.ErrorList {
 		errs = append(errs, field.Forbidden(path, "may only be used when `spec.type` is LoadBalancer"))
 	}
 	for i, in := range ingress {
-		p := path.Index(i)
-		if in.IP != "" {
-			errs = append(errs, valid.IsValidIPForLegacyField(p.Child("ip"), in.IP, true, nil)...)
-		}
-		if in.Hostname != "" {
-			errs = append(errs, invalid(p.Child("hostname"), in.Hostname, valid.IsDNS1123Subdomain(in.Hostname))...)
-			if len(valid.IsValidIP(p, in.Hostname)) == 0 {
-				errs = append(errs, field.Invalid(p.Child("hostname"), in.Hostname, "must be a DNS name, not an IP address"))
-			}
-		}
+		errs = append(errs, reachedAt(in.IP, in.Hostname, path.Index(i))...)
 	}
 	return errs
 }

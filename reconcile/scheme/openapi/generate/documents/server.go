@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints"
@@ -56,6 +58,7 @@ func install(s *scheme.Scheme) (server, error) {
 			maps.Copy(groups[gv], storages(k))
 		}
 	}
+	groups[corev1.SchemeGroupVersion]["componentstatuses"] = componentStatuses{}
 	groups[authenticationv1.SchemeGroupVersion] = reviews()
 	for gv, storage := range groups {
 		if err := c.add(s, gv, storage); err != nil {
@@ -200,6 +203,21 @@ type tokenRequest struct{ post }
 
 func (tokenRequest) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
 	return authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
+}
+
+// componentStatuses can be listed and read.
+type componentStatuses struct {
+	rest.Lister
+	rest.Getter
+}
+
+func (componentStatuses) New() runtime.Object     { return &corev1.ComponentStatus{} }
+func (componentStatuses) NewList() runtime.Object { return &corev1.ComponentStatusList{} }
+func (componentStatuses) NamespaceScoped() bool   { return false }
+func (componentStatuses) GetSingularName() string { return "componentstatus" }
+func (componentStatuses) Destroy()                {}
+func (componentStatuses) ConvertToTable(context.Context, runtime.Object, runtime.Object) (*metav1.Table, error) {
+	return nil, nil
 }
 
 // reviews are what is answered and not kept.
