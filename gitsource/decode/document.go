@@ -39,6 +39,9 @@ type Kinds interface {
 	// Check returns what is wrong with an object of that kind, given as JSON: an unknown kind (the field "kind"), unknown
 	// fields, wrong types.
 	Check(gvk schema.GroupVersionKind, json []byte) []FieldError
+	// Current is an object that Check found nothing wrong with, in the version that it is kept in, and what to tell the user
+	// of the version that it is written in: "" if nothing. The object is not changed, and returned if it is current.
+	Current(object map[string]any) (current map[string]any, told string)
 	// Namespaced says whether objects of that kind live in a namespace.
 	Namespaced(gk schema.GroupKind) bool
 }

@@ -195,12 +195,17 @@ func (d *decoder) object(fields map[string]any, asJSON []byte, at lines) {
 	for _, e := range errs {
 		d.fail(at.of(e.Path), "%s", e)
 	}
-	if len(errs) == 0 {
-		d.Documents = append(d.Documents, Document{
-			Object: &unstructured.Unstructured{Object: fields},
-			Origin: Origin{Path: d.path, Line: at.first, Index: index},
-		})
+	if len(errs) > 0 {
+		return
 	}
+	current, told := d.kinds.Current(fields)
+	if told != "" {
+		d.note(at.of("apiVersion"), told)
+	}
+	d.Documents = append(d.Documents, Document{
+		Object: &unstructured.Unstructured{Object: current},
+		Origin: Origin{Path: d.path, Line: at.first, Index: index},
+	})
 }
 
 // String is the message with its field, unless the message is about the whole.

@@ -15,6 +15,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/mainstay-gitops/mainstay/gitsource/decode"
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme/upgrade"
 )
 
 var _ decode.Kinds = (*Scheme)(nil)
@@ -23,6 +24,12 @@ var _ decode.Kinds = (*Scheme)(nil)
 // unknown fields, values of the wrong type, quantities and times that cannot be read. What the values mean is not looked
 // at: see Kind.Validate. A path is "kind" if the kind is not served, and empty for what is wrong with the whole.
 func (s *Scheme) Check(gvk schema.GroupVersionKind, document []byte) []decode.FieldError {
+	if upgrade.Known(gvk) {
+		var err *decode.FieldError
+		if gvk, document, err = upgraded(document); err != nil {
+			return []decode.FieldError{*err}
+		}
+	}
 	empty, err := s.served(gvk)
 	if err != nil {
 		return []decode.FieldError{{Path: "kind", Message: err.Error()}}

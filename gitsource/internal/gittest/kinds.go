@@ -56,5 +56,8 @@ func object(gvk schema.GroupVersionKind) any {
 	return nil
 }
 
+// Current knows of no other versions.
+func (Kinds) Current(object map[string]any) (map[string]any, string) { return object, "" }
+
 // Namespaced says that all but namespaces are.
 func (Kinds) Namespaced(gk schema.GroupKind) bool { return gk.Kind != "Namespace" }
