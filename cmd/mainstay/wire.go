@@ -176,15 +176,14 @@ func watchFiles(ctx context.Context, path string, changed func()) error {
 	return trigger.Folder(path, changed).Run(ctx)
 }
 
-// controllers are all that there are, from began on. services is the range of their addresses, api is where the service kubernetes
-// leads, which has the first of them, ca the
-// certificate of the authority that its own is signed by.
+// controllers are all that there are, from began on. services is the range of their addresses, of which the service kubernetes has
+// the first; api is where that leads, and ca the certificate of the authority that its own is signed by.
 func controllers(began time.Time, services netip.Prefix, api netip.AddrPort, ca []byte) []control.Controller {
 	return []control.Controller{
 		lifecycle.System{ServiceAddress: services.Masked().Addr().Next(), API: api},
 		lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
-		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{},
 		workload.Deployment{}, workload.ReplicaSet{},
+		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{},
 		network.Endpoints{}, network.LegacyEndpoints{}, network.Mirror{}, network.Given{Range: services},
 	}
 }
