@@ -42,8 +42,9 @@ type upOptions struct {
 	manifests  string
 	share      share
 
-	unsafeSysctls []string
-	logLevel      string
+	unsafeSysctls         []string
+	logLevel              string
+	auditLog, auditPolicy string
 
 	podRange, serviceRange netip.Prefix
 	reserved               int64 // bytes
@@ -99,6 +100,8 @@ stored in a format that this version does not know is refused before anything is
 	f.StringVar(&o.sourcePath, "source-path", "", "folder in that repository that holds the manifests")
 	f.BoolVar(&o.acceptLoss, "accept-loss", false, "start with a damaged store, without what is missing in it")
 	f.StringVar(&o.reserve, "disk-reserve", "96Mi", "free disk below which writes are refused, while reads go on")
+	f.StringVar(&o.auditLog, "audit-log", "", "file to which a line is added for each request to the API (-: standard output; default: none is kept)")
+	f.StringVar(&o.auditPolicy, "audit-policy", "", "file that says which requests, and how much of them: a Policy of audit.k8s.io/v1 (default: metadata of all)")
 	f.StringVar(&o.manifests, "manifests", "", "folder of pods that this node runs by itself (default: manifests in the data folder)")
 	f.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error")
 	return c

@@ -65,7 +65,7 @@ type controlPlane struct {
 	scheme    *scheme.Scheme
 	store     *store.Memory
 	codec     seal.Codec // of what is kept
-	backend   *disk.Backend
+	backend   timed
 	addresses network.Addresses // of services, given inside the transaction that writes them
 	applier   *apply.Applier
 	carrier   *control.Carrier
@@ -145,9 +145,11 @@ func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
 	if c.codec, err = o.codec(c.scheme, seal.Load); err != nil {
 		return nil, err
 	}
-	if c.backend, err = disk.Open(o.under("store"), c.codec, disk.Options{AcceptLoss: o.acceptLoss, Reserve: o.reserved, Log: log}); err != nil {
+	backend, err := disk.Open(o.under("store"), c.codec, disk.Options{AcceptLoss: o.acceptLoss, Reserve: o.reserved, Log: log})
+	if err != nil {
 		return nil, withSnapshot(o.place, err)
 	}
+	c.backend = newTimed(backend)
 	if c.store, err = store.Open(c.backend, c.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}}); err != nil {
 		return nil, errors.Join(withSnapshot(o.place, err), c.backend.Close())
 	}
@@ -217,6 +219,7 @@ func (h *house) serve(ctx context.Context) error {
 		Scheme: c.scheme, Store: c.store, Authority: c.authority, Issuer: c.issuer, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
 		Logs: h.node.agent, Streams: containers{h.node.agent}, Usage: measured{h.node.meter, o.node}, Node: h.node.answering(c.store),
 		Listeners: []net.Listener{local, inside}, Handlers: map[string]http.Handler{backupPath: h.backups().handler(h.log), rotatePath: rotateHandler(c)}, Version: version, Log: h.log, Now: time.Now,
+		Metrics: c.backend.metrics(), Audit: api.Audit{Log: o.auditLog, Policy: o.auditPolicy},
 		Hosts: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", o.serviceRange.Masked().Addr().Next().String()},
 	})
 	if err != nil {

@@ -9,11 +9,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
@@ -56,6 +58,9 @@ type Config struct {
 	// Handlers serve paths beside those of the Kubernetes API, to administrators only. They may take their time.
 	Handlers map[string]http.Handler
 
+	Metrics prometheus.Gatherer // what /metrics tells besides; nil: nothing
+	Audit   Audit
+
 	// Version is what /version adds to that of the Kubernetes API: a release of Mainstay, or nothing.
 	Version string
 
@@ -70,6 +75,7 @@ type Server struct {
 	registry *registry.Registry
 	custom   *custom.Server
 	closing  chan struct{} // closed when streams must end
+	audited  io.Closer     // nil: no log is kept
 }
 
 // New assembles the API.

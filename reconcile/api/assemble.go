@@ -33,7 +33,7 @@ func (s *Server) assemble(who authenticator.Request) error {
 		return s.Handlers[r.URL.Path] != nil || long(r, info)
 	}
 	c.SkipOpenAPIInstallation = true
-	c.EnableProfiling = false
+	c.EnableProfiling, c.EnableMetrics = false, false // installMetrics
 	// These would keep upstream's metrics, and wake up every second for it.
 	c.DisabledPostStartHooks.Insert("max-in-flight-filter", "storage-object-count-tracker-hook")
 	checks := []healthz.HealthChecker{healthz.PingHealthz}
@@ -41,6 +41,10 @@ func (s *Server) assemble(who authenticator.Request) error {
 	s.custom = s.customServer(c)
 	c.ReadyzChecks = append(checks, healthz.NamedCheck("store", s.writable), healthz.NamedCheck("custom-resources", s.custom.Ready))
 
+	var err error
+	if s.audited, err = s.Audit.apply(c); err != nil {
+		return err
+	}
 	generic, err := c.Complete(nil).New("mainstay", genericapiserver.NewEmptyDelegateWithCustomHandler(s.custom))
 	if err != nil {
 		return err
@@ -52,6 +56,7 @@ func (s *Server) assemble(who authenticator.Request) error {
 	}
 	s.installDiscovery()
 	s.installOpenAPI()
+	s.installMetrics()
 	for path, h := range s.Handlers {
 		generic.Handler.NonGoRestfulMux.Handle(path, h)
 	}

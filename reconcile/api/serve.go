@@ -51,7 +51,11 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	return g.Wait()
+	err := g.Wait()
+	if s.audited != nil {
+		err = errors.Join(err, s.audited.Close())
+	}
+	return err
 }
 
 func (s *Server) server(open *conns) *http.Server {
