@@ -59,9 +59,12 @@ func (p place) serveImages(ctx context.Context, dir string) (addr string, err er
 	if err != nil {
 		return "", err
 	}
+	if err := os.MkdirAll(p.built("blobs"), 0o755); err != nil {
+		return "", err
+	}
 	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithBlobHandler(registry.NewDiskBlobHandler(p.built("blobs"))))
 	go http.Serve(l, handler)
-	index, err := layout.ImageIndexFromPath(p.built("images"))
+	index, err := layout.ImageIndexFromPath(p.built("images-" + recipes))
 	if err != nil {
 		return "", err
 	}
