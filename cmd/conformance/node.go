@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -163,6 +164,17 @@ func (n *node) run(ctx context.Context, p part, o options) error {
 	}
 	if o.skip != "" {
 		args = append(args, "--skip="+o.skip)
+	}
+	if o.again {
+		all, err := readResults(resultsFile)
+		if err != nil {
+			return err
+		}
+		for name, o := range all {
+			if o == passed {
+				args = append(args, "--skip="+regexp.QuoteMeta(name))
+			}
+		}
 	}
 	args = append(args, n.built("e2e.test"), "--", "--provider=skeleton", "--kubeconfig="+filepath.Join(n.data(), "kubeconfig"), "--kubectl-path="+n.built("kubectl"),
 		"--dump-logs-on-failure=false", "--disable-log-dump", "--num-nodes=1", "--system-daemonsets-startup-timeout=1s")
