@@ -219,6 +219,11 @@ func (p place) debian(small []sandbox.Entry) ([]sandbox.Entry, error) {
 		}
 		return err
 	})
+	// What Debian's scripts would link. The shell is no busybox: that of Debian prefers its own commands to those of the image.
+	for _, l := range []sandbox.Entry{link("bin/sh", "bash"), link("bin/nc", "nc.openbsd")} {
+		have[l.Name] = true
+		all = append(all, l)
+	}
 	for _, e := range small {
 		if !have[strings.TrimSuffix(e.Name, "/")] {
 			all = append(all, e)
