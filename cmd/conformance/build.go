@@ -12,6 +12,9 @@ import (
 // Version is that of the suite. The module in suite/ pins it, and what it needs.
 const version = "v1.36.3"
 
+// recipes counts changes of how images are made: those of another number are made anew.
+const recipes = "3"
+
 // A place is where things are that outlast a run.
 type place struct {
 	bin   string // the programs of this repository
@@ -51,7 +54,6 @@ type program struct {
 
 func (p place) programs() []program {
 	return []program{
-		{name: "e2e.test", dir: p.suite, pkg: "k8s.io/kubernetes/test/e2e", test: true},
 		{name: "ginkgo", dir: p.suite, pkg: "github.com/onsi/ginkgo/v2/ginkgo"},
 		{name: "agnhost", dir: p.suite, pkg: "k8s.io/kubernetes/test/images/agnhost"},
 		{name: "nnp", dir: p.suite, pkg: "k8s.io/kubernetes/test/images/nonewprivs"},
@@ -59,6 +61,7 @@ func (p place) programs() []program {
 		{name: "etcd", dir: p.suite, pkg: "go.etcd.io/etcd/server/v3"},
 		{name: "kubectl", dir: filepath.Join(p.suite, "..", "..", "..", "reconcile", "api", "testdata", "kubectl", "v0.37"), pkg: "."},
 		{name: "pause", dir: p.suite, pkg: "./pause"},
+		{name: "e2e.test", dir: p.suite, pkg: "k8s.io/kubernetes/test/e2e", test: true},
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -24,13 +25,13 @@ const nameAnnotation = "org.opencontainers.image.ref.name"
 type image struct {
 	name   string
 	config v1.Config
-	files  []sandbox.Entry
+	layers [][]sandbox.Entry
 }
 
 // buildImages builds what the tests run, by the recipes of the suite (test/images), into a layout. Alpine and Debian, of which
 // those begin, are Debian's packages here with busybox's commands.
 func (p place) buildImages(ctx context.Context) error {
-	at := p.built("images")
+	at := p.built("images-" + recipes)
 	if _, err := os.Stat(at); err == nil {
 		return nil
 	}
@@ -47,7 +48,7 @@ func (p place) buildImages(ctx context.Context) error {
 		return err
 	}
 	for _, i := range images {
-		built, err := sandbox.Image(i.config, i.files...)
+		built, err := sandbox.Image(i.config, i.layers...)
 		if err != nil {
 			return fmt.Errorf("build %s: %w", i.name, err)
 		}
@@ -67,35 +68,40 @@ func (p place) images(ctx context.Context) ([]image, error) {
 	if err != nil {
 		return nil, err
 	}
+	shell, err := p.shell()
+	if err != nil {
+		return nil, err
+	}
 	programs, err := p.entries(map[string]string{
 		"agnhost": "agnhost", "pause": "pause", "nnp": "usr/local/bin/nnp", "sample-apiserver": "sample-apiserver", "etcd": "usr/local/bin/etcd",
 	})
 	if err != nil {
 		return nil, err
 	}
-	agnhost := append(append(agnhostExtras(), debian...), programs["agnhost"])
 	nnp := programs["nnp"]
 	nnp.Mode = 0o6755
 	path := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	serve := v1.Config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Env: path}
 	website := v1.Config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"test-webserver"}, Env: path}
 	nginx := v1.Config{Cmd: []string{"nginx", "-g", "daemon off;"}, Env: path}
-	html := func(content string) []sandbox.Entry {
-		return append([]sandbox.Entry{text("data.json", content)}, agnhost...)
+	own := func(files ...sandbox.Entry) []sandbox.Entry { return files }
+	agnhost := [][]sandbox.Entry{debian, append(agnhostExtras(), programs["agnhost"])}
+	site := func(content string) [][]sandbox.Entry {
+		return append(slices.Clone(agnhost), own(text("data.json", content)))
 	}
 	return []image{
 		{"e2e-test-images/agnhost:2.63.0", serve, agnhost},
 		{"e2e-test-images/agnhost:2.55", serve, agnhost},
-		{"e2e-test-images/busybox:1.37.0-1", v1.Config{Cmd: []string{"sh"}, Env: path}, small},
-		{"e2e-test-images/nonewprivs:1.4", v1.Config{Cmd: []string{"nnp"}, Env: path}, append([]sandbox.Entry{nnp}, small...)},
-		{"e2e-test-images/nonroot:1.5", v1.Config{User: "1234", Env: path}, small},
-		{"e2e-test-images/kitten:1.8", website, html(`{"image": "kitten.jpg"}` + "\n")},
-		{"e2e-test-images/nautilus:1.8", website, html(`{"image": "nautilus.jpg"}` + "\n")},
-		{"e2e-test-images/nginx:1.15-4", nginx, append(nginxFiles("1.15"), debian...)},
-		{"e2e-test-images/nginx:1.27-0", nginx, append(nginxFiles("1.27"), debian...)},
-		{"e2e-test-images/sample-apiserver:1.29.2", v1.Config{Entrypoint: []string{"/sample-apiserver"}, Env: path}, append([]sandbox.Entry{programs["sample-apiserver"]}, small...)},
-		{"etcd:3.6.8-0", v1.Config{Env: path}, append([]sandbox.Entry{programs["etcd"]}, small...)},
-		{"pause:3.10.2", v1.Config{Entrypoint: []string{"/pause"}, User: "65535:65535"}, []sandbox.Entry{programs["pause"]}},
+		{"e2e-test-images/busybox:1.37.0-1", v1.Config{Cmd: []string{"sh"}, Env: path}, [][]sandbox.Entry{small, shell}},
+		{"e2e-test-images/nonewprivs:1.4", v1.Config{Cmd: []string{"nnp"}, Env: path}, [][]sandbox.Entry{small, own(nnp)}},
+		{"e2e-test-images/nonroot:1.5", v1.Config{User: "1234", Env: path}, [][]sandbox.Entry{small}},
+		{"e2e-test-images/kitten:1.8", website, site("{\n  \"image\": \"kitten.jpg\"\n}\n")},
+		{"e2e-test-images/nautilus:1.8", website, site("{\n  \"image\": \"nautilus.jpg\"\n}\n")},
+		{"e2e-test-images/nginx:1.15-4", nginx, [][]sandbox.Entry{debian, nginxFiles("1.15")}},
+		{"e2e-test-images/nginx:1.27-0", nginx, [][]sandbox.Entry{debian, nginxFiles("1.27")}},
+		{"e2e-test-images/sample-apiserver:1.29.2", v1.Config{Entrypoint: []string{"/sample-apiserver"}, Env: path}, [][]sandbox.Entry{small, own(programs["sample-apiserver"])}},
+		{"etcd:3.6.8-0", v1.Config{Env: path}, [][]sandbox.Entry{small, own(programs["etcd"])}},
+		{"pause:3.10.2", v1.Config{Entrypoint: []string{"/pause"}, User: "65535:65535"}, [][]sandbox.Entry{own(programs["pause"])}},
 	}, nil
 }
 
@@ -213,12 +219,46 @@ func (p place) debian(small []sandbox.Entry) ([]sandbox.Entry, error) {
 		}
 		return err
 	})
+	// What Debian's scripts would link. The shell is no busybox: that of Debian prefers its own commands to those of the image.
+	for _, l := range []sandbox.Entry{link("bin/sh", "bash"), link("bin/nc", "nc.openbsd")} {
+		have[l.Name] = true
+		all = append(all, l)
+	}
 	for _, e := range small {
 		if !have[strings.TrimSuffix(e.Name, "/")] {
 			all = append(all, e)
 		}
 	}
 	return all, err
+}
+
+// shell is bash in place of busybox's sh: that of Debian keeps from what it starts the variables whose names are no
+// identifiers, such as a-b, which that of busybox's makers hands on.
+func (p place) shell() ([]sandbox.Entry, error) {
+	all := []sandbox.Entry{link("bin/sh", "bash")}
+	root := p.built("debian")
+	for _, pattern := range []string{"bin/bash", "lib/*/libtinfo.so.*", "lib/*/libc.so.6", "lib/*/ld-linux-*", "lib64/ld-linux-*", "lib/ld-linux-*"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range found {
+			info, err := os.Lstat(path)
+			if err != nil {
+				return nil, err
+			}
+			name, err := filepath.Rel(root, path)
+			if err != nil {
+				return nil, err
+			}
+			e, err := entryOf(path, name, fs.FileInfoToDirEntry(info))
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, e)
+		}
+	}
+	return all, nil
 }
 
 func commandFolder(dir string) bool {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,9 +60,12 @@ func (p place) serveImages(ctx context.Context, dir string) (addr string, err er
 	if err != nil {
 		return "", err
 	}
+	if err := os.MkdirAll(p.built("blobs"), 0o755); err != nil {
+		return "", err
+	}
 	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithBlobHandler(registry.NewDiskBlobHandler(p.built("blobs"))))
 	go http.Serve(l, handler)
-	index, err := layout.ImageIndexFromPath(p.built("images"))
+	index, err := layout.ImageIndexFromPath(p.built("images-" + recipes))
 	if err != nil {
 		return "", err
 	}
@@ -160,6 +164,17 @@ func (n *node) run(ctx context.Context, p part, o options) error {
 	}
 	if o.skip != "" {
 		args = append(args, "--skip="+o.skip)
+	}
+	if o.again {
+		all, err := readResults(resultsFile)
+		if err != nil {
+			return err
+		}
+		for name, o := range all {
+			if o == passed {
+				args = append(args, "--skip="+regexp.QuoteMeta(name))
+			}
+		}
 	}
 	args = append(args, n.built("e2e.test"), "--", "--provider=skeleton", "--kubeconfig="+filepath.Join(n.data(), "kubeconfig"), "--kubectl-path="+n.built("kubectl"),
 		"--dump-logs-on-failure=false", "--disable-log-dump", "--num-nodes=1", "--system-daemonsets-startup-timeout=1s")

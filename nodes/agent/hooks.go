@@ -75,7 +75,7 @@ func (a *Agent) told(w *worker, want *corev1.Pod, step pod.Step) {
 	if !stop.Began.IsZero() {
 		return
 	}
-	stop.Began = a.cfg.Now()
+	stop.Began, stop.Grace = a.cfg.Now(), step.Grace
 	w.seen.Stops[id] = stop
 	if w.orphan == nil {
 		a.podEvent(want, normal("Killing", step.Container, step.Why))

@@ -203,6 +203,15 @@ func TestAContainerWhoseLivenessProbeFailsIsStartedAgain(t *testing.T) {
 	})
 }
 
+func TestAStubbornContainerWhoseLivenessProbeFailsIsKilledWhenItsGraceIsOver(t *testing.T) {
+	story(t, func(n *node, _ *Agent) {
+		n.pod("web", `{terminationGracePeriodSeconds: 20, containers: [{name: a, args: [stubborn, wait],
+	  livenessProbe: {initialDelaySeconds: 4, periodSeconds: 5, failureThreshold: 1, exec: {command: [/prog, exit, "1"]}}}]}`)
+		n.expect(23*time.Second, "web", "Running ready a=running")
+		n.expect(5*time.Second, "web", "Running ready a=running/1")
+	})
+}
+
 func TestOtherProbesWaitForTheStartupProbe(t *testing.T) {
 	story(t, func(n *node, _ *Agent) {
 		n.pod("web", `{containers: [{name: a,

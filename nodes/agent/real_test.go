@@ -149,7 +149,7 @@ func TestAPodOnARealRuntime(t *testing.T) {
 	a, stop := r.run()
 	r.until("web", "Running ready i=Completed(0) a=running")
 	out := r.logs(a, "web", &corev1.PodLogOptions{})
-	if !strings.HasPrefix(out, "hi\nweb\n# Written by Mainstay.\n") || !strings.Contains(out, r.get("web").Status.PodIP+"\tweb\n") {
+	if !strings.HasPrefix(out, "hi\nweb\n# Kubernetes-managed hosts file.\n") || !strings.Contains(out, r.get("web").Status.PodIP+"\tweb\n") {
 		t.Errorf("the log is\n%s", out)
 	}
 	r.pod("nope", `{restartPolicy: Never, containers: [{name: a, command: [/nope]}]}`)

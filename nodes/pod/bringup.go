@@ -163,6 +163,10 @@ func (v *view) tend(c *container) {
 		return
 	}
 	v.check(c)
+	if told, ok := v.seen.Stops[c.last().ID]; ok { // what for may be forgotten, as the result of a probe that is not run any more
+		v.stop(c, told.Grace, true, "")
+		return
+	}
 	kind, p := v.failed(c)
 	grace := graceOf(v.want)
 	switch {

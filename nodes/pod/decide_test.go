@@ -151,9 +151,12 @@ func TestDecideSaysWhatIsNext(t *testing.T) {
 			with(up(a("a", 0, runtime.Running)), func(s *Seen) { s.Checks = map[CheckKey]bool{{id, Liveness}: false} }), "signal a#0 stop"},
 		{"and killed when the probe's own grace is over", parse(t, live),
 			with(up(a("a", 0, runtime.Running)), func(s *Seen) {
-				s.Checks = map[CheckKey]bool{{id, Liveness}: false}
-				s.Stops = map[runtime.ID]Stop{id: {Asked: now.Add(-5 * time.Second)}}
+				s.Stops = map[runtime.ID]Stop{id: {Began: now.Add(-5 * time.Second), Asked: now.Add(-5 * time.Second), Grace: 5 * time.Second}}
 			}), "signal a#0 KILLED"},
+		{"and not before, though the probe is not run any more", parse(t, live),
+			with(up(a("a", 0, runtime.Running)), func(s *Seen) {
+				s.Stops = map[runtime.ID]Stop{id: {Began: now.Add(-3 * time.Second), Asked: now.Add(-3 * time.Second), Grace: 5 * time.Second}}
+			}), "after 2s"},
 		{"a container whose image is to be another is told to end", parse(t, `{containers: [{name: a, image: new}]}`),
 			up(a("a", 0, runtime.Running)), "signal a#0 stop"},
 

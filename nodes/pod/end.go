@@ -108,7 +108,7 @@ const (
 func (v *view) stop(c *container, grace time.Duration, turn bool, why string) {
 	last := c.last()
 	told := v.seen.Stops[last.ID]
-	s := Step{Op: Signal, Container: last.ID.Name, Attempt: last.ID.Attempt, Why: why}
+	s := Step{Op: Signal, Container: last.ID.Name, Attempt: last.ID.Attempt, Grace: grace, Why: why}
 	began := v.endBegan(told)
 	over := began.Add(grace)
 	if told.Asked.IsZero() && grace > 0 {

@@ -59,8 +59,13 @@ func domainName(p *corev1.Pod, place Place) string {
 // Hosts is the pod's /etc/hosts: on the host's network what the machine has, and the pod's own aliases.
 func Hosts(p *corev1.Pod, place Place, address netip.Addr) string {
 	var b strings.Builder
-	b.WriteString("# Written by Mainstay.\n")
 	own := !p.Spec.HostNetwork || place.Hosts == ""
+	// These lines are documented, and there are programs that look for them.
+	if p.Spec.HostNetwork {
+		b.WriteString("# Kubernetes-managed hosts file (host network).\n")
+	} else {
+		b.WriteString("# Kubernetes-managed hosts file.\n")
+	}
 	if own {
 		b.WriteString("127.0.0.1\tlocalhost\n" +
 			"::1\tlocalhost ip6-localhost ip6-loopback\n" +
@@ -74,6 +79,9 @@ func Hosts(p *corev1.Pod, place Place, address netip.Addr) string {
 			names = []string{full, names[0]}
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", address, strings.Join(names, "\t"))
+	}
+	if len(p.Spec.HostAliases) > 0 {
+		b.WriteString("\n# Entries added by HostAliases.\n")
 	}
 	for _, a := range p.Spec.HostAliases {
 		fmt.Fprintf(&b, "%s\t%s\n", a.IP, strings.Join(a.Hostnames, "\t"))

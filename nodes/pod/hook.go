@@ -115,7 +115,7 @@ func (v *view) preStop(c *container, grace time.Duration, why string) bool {
 	id := c.last().ID
 	h, begun := v.seen.Hooks[HookKey{id, PreStop}]
 	if !begun {
-		v.do(Step{Op: RunHook, Container: id.Name, Attempt: id.Attempt, Hook: PreStop, Within: grace + lastGrace, Why: why})
+		v.do(Step{Op: RunHook, Container: id.Name, Attempt: id.Attempt, Hook: PreStop, Within: grace + lastGrace, Grace: grace, Why: why})
 	}
 	return h.Done
 }

@@ -57,7 +57,10 @@ type Image struct {
 
 // A Stop is when a container's end began, from which its grace period counts, when it was told to end, and when it was
 // killed.
-type Stop struct{ Began, Asked, Killed time.Time }
+type Stop struct {
+	Began, Asked, Killed time.Time
+	Grace                time.Duration
+}
 
 // A Withdrawal is whether the network was asked to lead nobody to the pod, and since when it does not.
 type Withdrawal struct {
@@ -96,6 +99,7 @@ type Step struct {
 	Hook      HookKind       // of RunHook
 	Within    time.Duration  // of RunHook: how long it may take; 0: as long as the container runs
 	Signal    syscall.Signal // of Signal; 0: the container's own stop signal
+	Grace     time.Duration  // of Signal, and of a hook before it: how long the container has to end
 	Why       string         // of Signal, and of a hook before it: a sentence for people
 }
 

@@ -26,6 +26,9 @@ func Refuse(p *corev1.Pod, place Place) *Refusal {
 	if !place.Features.AppArmor && wantsAppArmor(&p.Spec) {
 		return &Refusal{"AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"}
 	}
+	if place.Features.SELinux && wantsSELinux(&p.Spec) {
+		return &Refusal{"SELinux", "Cannot set SELinux labels: SELinux is enabled on the host, and labels are not supported yet"}
+	}
 	return nil
 }
 
@@ -71,12 +74,21 @@ func wantsAppArmor(s *corev1.PodSpec) bool {
 	wants := func(p *corev1.AppArmorProfile) bool {
 		return p != nil && p.Type != corev1.AppArmorProfileTypeUnconfined
 	}
-	if s.SecurityContext != nil && wants(s.SecurityContext.AppArmorProfile) {
-		return true
-	}
+	return s.SecurityContext != nil && wants(s.SecurityContext.AppArmorProfile) ||
+		anyContext(s, func(c *corev1.SecurityContext) bool { return wants(c.AppArmorProfile) })
+}
+
+// wantsSELinux says whether a pod asks for labels. Where the kernel has no SELinux they mean nothing, here as in Kubernetes.
+func wantsSELinux(s *corev1.PodSpec) bool {
+	return s.SecurityContext != nil && (s.SecurityContext.SELinuxOptions != nil || s.SecurityContext.SELinuxChangePolicy != nil) ||
+		anyContext(s, func(c *corev1.SecurityContext) bool { return c.SELinuxOptions != nil })
+}
+
+// anyContext says whether is holds for the security context of any container.
+func anyContext(s *corev1.PodSpec, is func(*corev1.SecurityContext) bool) bool {
 	for _, cs := range [][]corev1.Container{s.InitContainers, s.Containers, ephemerals(s)} {
 		for i := range cs {
-			if c := cs[i].SecurityContext; c != nil && wants(c.AppArmorProfile) {
+			if c := cs[i].SecurityContext; c != nil && is(c) {
 				return true
 			}
 		}

@@ -29,6 +29,7 @@ func TestAMachineRefusesWhatItMayNotDo(t *testing.T) {
 	}
 	loose := with(func(p *Place) { p.UnsafeSysctls = []string{"kernel.msg*", "net.core.somaxconn", "kernel.panic"} })
 	armed := with(func(p *Place) { p.Features.AppArmor = true })
+	labelled := with(func(p *Place) { p.Features.SELinux = true })
 	for _, row := range []struct {
 		sentence, spec string
 		place          Place
@@ -52,6 +53,12 @@ func TestAMachineRefusesWhatItMayNotDo(t *testing.T) {
 			&Refusal{"AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"}},
 		{"for the pod too", `{securityContext: {appArmorProfile: {type: Localhost, localhostProfile: x}}, containers: [{name: a}]}`, place,
 			&Refusal{"AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"}},
+		{"SELinux where there is none", `{securityContext: {seLinuxOptions: {level: "s0:c1"}}, containers: [{name: a, securityContext: {seLinuxOptions: {type: spc_t}}}]}`, place, nil},
+		{"SELinux where there is some", `{securityContext: {seLinuxOptions: {level: "s0:c1"}}, containers: [{name: a}]}`, labelled,
+			&Refusal{"SELinux", "Cannot set SELinux labels: SELinux is enabled on the host, and labels are not supported yet"}},
+		{"SELinux for a container where there is some", `{containers: [{name: a, securityContext: {seLinuxOptions: {type: spc_t}}}]}`, labelled,
+			&Refusal{"SELinux", "Cannot set SELinux labels: SELinux is enabled on the host, and labels are not supported yet"}},
+		{"no SELinux where there is some", `{containers: [{name: a}]}`, labelled, nil},
 		{"no AppArmor where there is none", `{securityContext: {appArmorProfile: {type: Unconfined}}, containers: [{name: a}]}`, place, nil},
 		{"AppArmor where there is some", `{containers: [{name: a, securityContext: {appArmorProfile: {type: RuntimeDefault}}}]}`, armed, nil},
 	} {

@@ -187,7 +187,7 @@ func TestFilesInEtc(t *testing.T) {
 		{"by default", `{containers: [{name: a}]}`, "10.1.0.2\tweb\n",
 			"nameserver 10.1.0.1\nsearch hello.svc.cluster.local svc.cluster.local cluster.local example.com\noptions ndots:5\n"},
 		{"with a subdomain and aliases", `{hostname: w, subdomain: s, hostAliases: [{ip: 1.2.3.4, hostnames: [p, q]}], containers: [{name: a}]}`,
-			"10.1.0.2\tw.s.hello.svc.cluster.local\tw\n1.2.3.4\tp\tq\n",
+			"10.1.0.2\tw.s.hello.svc.cluster.local\tw\n\n# Entries added by HostAliases.\n1.2.3.4\tp\tq\n",
 			"nameserver 10.1.0.1\nsearch hello.svc.cluster.local svc.cluster.local cluster.local example.com\noptions ndots:5\n"},
 		{"as the machine has it", `{dnsPolicy: Default, containers: [{name: a}]}`, "10.1.0.2\tweb\n",
 			"nameserver 192.0.2.53\nsearch example.com\noptions timeout:1\n"},

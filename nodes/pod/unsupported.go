@@ -64,8 +64,6 @@ func (u *unsupported) pod(s *corev1.PodSpec) {
 }
 
 func (u *unsupported) podSecurity(path *field.Path, s *corev1.PodSecurityContext) {
-	u.not(s.SELinuxOptions != nil, path, "seLinuxOptions", "SELinux")
-	u.not(s.SELinuxChangePolicy != nil, path, "seLinuxChangePolicy", "SELinux")
 	u.not(s.WindowsOptions != nil, path, "windowsOptions", "Windows")
 }
 
@@ -124,7 +122,6 @@ func (u *unsupported) hooks(path *field.Path, l *corev1.Lifecycle) {
 }
 
 func (u *unsupported) security(path *field.Path, s *corev1.SecurityContext) {
-	u.not(s.SELinuxOptions != nil, path, "seLinuxOptions", "SELinux")
 	u.not(s.WindowsOptions != nil, path, "windowsOptions", "Windows")
 }
 

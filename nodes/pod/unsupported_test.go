@@ -21,8 +21,8 @@ var supported = map[reflect.Type]string{
 		startupProbe terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext resizePolicy lifecycle
 		restartPolicy restartPolicyRules stdin stdinOnce tty`,
 	reflect.TypeFor[corev1.SecurityContext](): `capabilities privileged runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem
-		allowPrivilegeEscalation seccompProfile procMount appArmorProfile`,
-	reflect.TypeFor[corev1.PodSecurityContext]():   `runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup fsGroupChangePolicy seccompProfile sysctls supplementalGroupsPolicy appArmorProfile`,
+		allowPrivilegeEscalation seccompProfile procMount appArmorProfile seLinuxOptions`,
+	reflect.TypeFor[corev1.PodSecurityContext]():   `runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup fsGroupChangePolicy seccompProfile sysctls supplementalGroupsPolicy appArmorProfile seLinuxOptions seLinuxChangePolicy`,
 	reflect.TypeFor[corev1.VolumeSource]():         `hostPath emptyDir secret downwardAPI configMap projected image`,
 	reflect.TypeFor[corev1.ImageVolumeSource]():    `reference pullPolicy`,
 	reflect.TypeFor[corev1.VolumeMount]():          `name readOnly mountPath subPath subPathExpr recursiveReadOnly mountPropagation`,
@@ -51,12 +51,9 @@ var refused = map[string]string{
 	"ContainerRestartRule.action": `{containers: [{name: a, restartPolicy: Never, restartPolicyRules: [{action: RestartAllContainers}]}]}`,
 	"Container.volumeDevices":     `{containers: [{name: a, volumeDevices: [{name: x}]}]}`,
 
-	"SecurityContext.seLinuxOptions": `{containers: [{name: a, securityContext: {seLinuxOptions: {}}}]}`,
 	"SecurityContext.windowsOptions": `{containers: [{name: a, securityContext: {windowsOptions: {}}}]}`,
 
-	"PodSecurityContext.seLinuxOptions":      `{securityContext: {seLinuxOptions: {}}, containers: [{name: a}]}`,
-	"PodSecurityContext.seLinuxChangePolicy": `{securityContext: {seLinuxChangePolicy: Recursive}, containers: [{name: a}]}`,
-	"PodSecurityContext.windowsOptions":      `{securityContext: {windowsOptions: {}}, containers: [{name: a}]}`,
+	"PodSecurityContext.windowsOptions": `{securityContext: {windowsOptions: {}}, containers: [{name: a}]}`,
 
 	"VolumeMount.bindMountOptions": `{containers: [{name: a, volumeMounts: [{name: v, mountPath: /v, bindMountOptions: [noexec]}]}]}`,
 

@@ -218,6 +218,7 @@ type Security struct {
 // Features are what a Runtime can do on this machine, and not on every one.
 type Features struct {
 	AppArmor          bool
+	SELinux           bool
 	RecursiveReadOnly bool // Mount.Recursive
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/component-helpers/resource"
 )
 
@@ -34,6 +35,22 @@ func createPod(p *corev1.Pod, now time.Time) {
 		lower := corev1.PreemptLowerPriority
 		s.PreemptionPolicy = &lower
 	}
+	tolerateLoss(s)
+	bear := corev1.Toleration{Key: corev1.TaintNodeMemoryPressure, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}
+	if p.Status.QOSClass != corev1.PodQOSBestEffort && !slices.ContainsFunc(s.Tolerations, func(t corev1.Toleration) bool { return bears(t, bear) }) {
+		s.Tolerations = append(s.Tolerations, bear) // it is promised memory
+	}
+}
+
+// changePod gives a pod whose tolerations somebody replaced the usual ones again.
+func changePod(new, old *corev1.Pod) {
+	if !equality.Semantic.DeepEqual(new.Spec.Tolerations, old.Spec.Tolerations) {
+		tolerateLoss(&new.Spec)
+	}
+}
+
+// tolerateLoss lets a pod stay for a while on a node that is lost, unless it says otherwise.
+func tolerateLoss(s *corev1.PodSpec) {
 	for _, taint := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
 		if !tolerates(s.Tolerations, taint) {
 			seconds := int64(unreachableSeconds)
@@ -41,10 +58,6 @@ func createPod(p *corev1.Pod, now time.Time) {
 				Key: taint, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds,
 			})
 		}
-	}
-	bear := corev1.Toleration{Key: corev1.TaintNodeMemoryPressure, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}
-	if p.Status.QOSClass != corev1.PodQOSBestEffort && !slices.ContainsFunc(s.Tolerations, func(t corev1.Toleration) bool { return bears(t, bear) }) {
-		s.Tolerations = append(s.Tolerations, bear) // it is promised memory
 	}
 }
 

@@ -155,6 +155,16 @@ func deploymentChanged(new, old *appsv1.Deployment) bool {
 	return !equality.Semantic.DeepEqual(new.Spec, old.Spec) || !equality.Semantic.DeepEqual(new.Annotations, old.Annotations)
 }
 
+// podChanged does not count the binding to a node: a pod that was only scheduled is of its first generation.
+func podChanged(new, old *corev1.Pod) bool {
+	if new.Spec.NodeName == old.Spec.NodeName {
+		return !equality.Semantic.DeepEqual(new.Spec, old.Spec)
+	}
+	spec := new.Spec
+	spec.NodeName = old.Spec.NodeName
+	return !equality.Semantic.DeepEqual(spec, old.Spec)
+}
+
 func endpointSliceChanged(new, old *discoveryv1.EndpointSlice) bool {
 	a, b := *new, *old
 	a.TypeMeta, b.TypeMeta = metav1.TypeMeta{}, metav1.TypeMeta{}

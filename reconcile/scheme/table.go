@@ -49,7 +49,7 @@ func coreKinds(v validate.Rules) []*Kind {
 		}),
 		typed(Kind{GroupVersionKind: core("Pod"), Plural: "pods", Short: list("po"), Categories: list("all"), Namespaced: true, Status: true,
 			Others: list("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy")}, rules[*corev1.Pod]{
-			defaults: defaults.Pod, generation: true, create: createPod, changeState: changePodStatus, keeps: list("deletionTimestamp", "ownerReferences"),
+			defaults: defaults.Pod, generation: true, changed: podChanged, create: createPod, change: changePod, changeState: changePodStatus, keeps: list("deletionTimestamp", "ownerReferences"),
 			validate: v.Pod, update: v.PodUpdate, status: v.PodStatusUpdate, ephemeral: v.PodEphemeralUpdate, grace: podGrace,
 			table: columns.Pods(),
 			labels: list("spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",

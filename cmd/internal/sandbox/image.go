@@ -69,17 +69,36 @@ func writeImage(ref, file string, config v1.Config, entries ...Entry) error {
 	if err != nil {
 		return err
 	}
-	image, err := Image(config, entries...)
+	image, err := Image(config, entries)
 	if err != nil {
 		return err
 	}
 	return tarball.WriteToFile(file, tag, image)
 }
 
-// Image is an image of one layer, for this machine.
-func Image(config v1.Config, entries ...Entry) (v1.Image, error) {
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
+// Image is an image of layers, the lowest first, for this machine.
+func Image(config v1.Config, layers ...[]Entry) (v1.Image, error) {
+	image := empty.Image
+	for _, entries := range layers {
+		l, err := layer(entries)
+		if err != nil {
+			return nil, err
+		}
+		if image, err = mutate.AppendLayers(image, l); err != nil {
+			return nil, err
+		}
+	}
+	cfg, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Architecture, cfg.OS, cfg.Config = runtime.GOARCH, "linux", config
+	return mutate.ConfigFile(image, cfg)
+}
+
+func layer(entries []Entry) (v1.Layer, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
 	for _, e := range entries {
 		e.Size = int64(len(e.Content))
 		if err := w.WriteHeader(&e.Header); err != nil {
@@ -92,18 +111,5 @@ func Image(config v1.Config, entries ...Entry) (v1.Image, error) {
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
-	if err != nil {
-		return nil, err
-	}
-	image, err := mutate.AppendLayers(empty.Image, l)
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := image.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	cfg.Architecture, cfg.OS, cfg.Config = runtime.GOARCH, "linux", config
-	return mutate.ConfigFile(image, cfg)
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/contrib/apparmor"
 	hostarmor "github.com/containerd/containerd/pkg/apparmor"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/selinux/go-selinux"
 	"golang.org/x/sys/unix"
 
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
@@ -26,7 +27,7 @@ const (
 func features() runtime.Features {
 	// Without a file the call says that it knows no such flags, no such file, or, before Linux 5.12, no such call.
 	err := unix.MountSetattr(-1, "", unix.AT_RECURSIVE, &unix.MountAttr{})
-	return runtime.Features{AppArmor: hostarmor.HostSupports(), RecursiveReadOnly: !errors.Is(err, unix.ENOSYS)}
+	return runtime.Features{AppArmor: hostarmor.HostSupports(), SELinux: selinux.GetEnabled(), RecursiveReadOnly: !errors.Is(err, unix.ENOSYS)}
 }
 
 // Features are what containers may ask for on this machine.

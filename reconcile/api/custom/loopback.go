@@ -40,7 +40,7 @@ func Authenticate(next authenticator.Request) authenticator.Request {
 func (l Loopback) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(r.Context())
 	in, out := io.Pipe()
-	w := &answer{body: out, header: http.Header{}, begun: make(chan struct{})}
+	w := &answer{body: out, header: http.Header{}, begun: make(chan struct{}), ctx: ctx}
 	asked := r.Clone(context.WithValue(ctx, inside{}, true))
 	if asked.Body == nil {
 		asked.Body = http.NoBody
@@ -90,9 +90,17 @@ type answer struct {
 	code   int
 	once   sync.Once
 	begun  chan struct{}
+	ctx    context.Context // ends when the reader goes away
 }
 
 var _ http.Flusher = (*answer)(nil)
+
+// CloseNotify is there since upstream's wrappers let a handler flush only what has it.
+func (a *answer) CloseNotify() <-chan bool {
+	gone := make(chan bool, 1)
+	context.AfterFunc(a.ctx, func() { gone <- true })
+	return gone
+}
 
 func (a *answer) Header() http.Header { return a.header }
 func (a *answer) Flush()              { a.WriteHeader(http.StatusOK) }
