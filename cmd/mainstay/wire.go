@@ -28,6 +28,8 @@ import (
 	"github.com/mainstay-gitops/mainstay/nodes/agent"
 	"github.com/mainstay-gitops/mainstay/nodes/pod"
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/policy"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/rbac"
 	"github.com/mainstay-gitops/mainstay/reconcile/api"
 	"github.com/mainstay-gitops/mainstay/reconcile/apply"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
@@ -148,7 +150,7 @@ func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
 	if c.backend, err = disk.Open(o.under("store"), c.codec, disk.Options{AcceptLoss: o.acceptLoss, Reserve: o.reserved, Log: log}); err != nil {
 		return nil, withSnapshot(o.place, err)
 	}
-	if c.store, err = store.Open(c.backend, c.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}}); err != nil {
+	if c.store, err = store.Open(c.backend, c.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index(), rbac.Index()}}); err != nil {
 		return nil, errors.Join(withSnapshot(o.place, err), c.backend.Close())
 	}
 	if c.hosted, err = repo.OpenHosted(o.under("repositories")); err != nil {
@@ -180,7 +182,7 @@ func watchFiles(ctx context.Context, path string, changed func()) error {
 // certificate of the authority that its own is signed by.
 func controllers(began time.Time, address netip.Addr, api netip.AddrPort, ca []byte) []control.Controller {
 	return []control.Controller{
-		lifecycle.System{ServiceAddress: address, API: api},
+		lifecycle.System{ServiceAddress: address, API: api}, policy.Defaults{}, policy.Aggregation{},
 		lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
 		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{},
 		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{},

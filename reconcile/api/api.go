@@ -69,6 +69,7 @@ type Server struct {
 	generic  *genericapiserver.GenericAPIServer
 	registry *registry.Registry
 	custom   *custom.Server
+	may      *access.Authorizer
 	closing  chan struct{} // closed when streams must end
 }
 
@@ -77,7 +78,7 @@ func New(c Config) (*Server, error) {
 	if len(c.Listeners) == 0 {
 		return nil, errors.New("assemble the API: it has no listener")
 	}
-	s := &Server{Config: c, closing: make(chan struct{})}
+	s := &Server{Config: c, may: access.NewAuthorizer(c.Store.Snapshot), closing: make(chan struct{})}
 	s.registry = registry.New(registry.Options{
 		Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Streams: c.Streams, Usage: c.Usage, Node: c.Node, Dial: c.Dial, Issuer: c.Issuer, Assign: c.Assign, Now: c.Now, Closing: s.closing,
 	})

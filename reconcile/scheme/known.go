@@ -14,7 +14,7 @@ v1: ComponentStatus Endpoints LimitRange PersistentVolume PersistentVolumeClaim 
 admissionregistration.k8s.io/v1: MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration
 apps/v1: ControllerRevision DaemonSet StatefulSet
 autoscaling/v2: HorizontalPodAutoscaler
-certificates.k8s.io/v1: CertificateSigningRequest ClusterTrustBundle PodCertificateRequest
+certificates.k8s.io/v1: ClusterTrustBundle PodCertificateRequest
 coordination.k8s.io/v1beta1: LeaseCandidate
 flowcontrol.apiserver.k8s.io/v1: FlowSchema PriorityLevelConfiguration
 gateway.networking.k8s.io/v1: GRPCRoute Gateway GatewayClass HTTPRoute
@@ -22,7 +22,6 @@ internal.apiserver.k8s.io/v1alpha1: StorageVersion
 lifecycle.k8s.io/v1alpha1: Eviction EvictionRequest
 networking.k8s.io/v1: IPAddress Ingress IngressClass NetworkPolicy ServiceCIDR
 policy/v1: PodDisruptionBudget
-rbac.authorization.k8s.io/v1: ClusterRole ClusterRoleBinding Role RoleBinding
 resource.k8s.io/v1: DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice
 resource.k8s.io/v1alpha3: ResourcePoolStatusRequest
 scheduling.k8s.io/v1: PriorityClass
