@@ -30,6 +30,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
 	"github.com/mainstay-gitops/mainstay/reconcile/access/policy"
 	"github.com/mainstay-gitops/mainstay/reconcile/access/rbac"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/signing"
 	"github.com/mainstay-gitops/mainstay/reconcile/api"
 	"github.com/mainstay-gitops/mainstay/reconcile/apply"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
@@ -178,11 +179,18 @@ func watchFiles(ctx context.Context, path string, changed func()) error {
 	return trigger.Folder(path, changed).Run(ctx)
 }
 
-// controllers are all that there are, from began on. address is that of the service kubernetes, api is where it leads, ca the
-// certificate of the authority that its own is signed by.
-func controllers(began time.Time, address netip.Addr, api netip.AddrPort, ca []byte) []control.Controller {
+// keys are what controllers sign with. The certificate of the API is signed by the authority.
+type keys struct {
+	authority *access.Authority
+	issuer    *access.Issuer
+}
+
+// controllers are all that there are, from began on. address is that of the service kubernetes, api is where it leads.
+func controllers(began time.Time, address netip.Addr, api netip.AddrPort, k keys) []control.Controller {
+	ca := k.authority.PEM()
 	return []control.Controller{
 		lifecycle.System{ServiceAddress: address, API: api}, policy.Defaults{}, policy.Aggregation{},
+		signing.Requests{Authority: k.authority}, signing.TokenSecrets{Issuer: k.issuer, CA: ca},
 		lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
 		workload.Deployment{}, workload.ReplicaSet{}, network.Endpoints{},
 		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{},
@@ -192,7 +200,7 @@ func controllers(began time.Time, address netip.Addr, api netip.AddrPort, ca []b
 // work starts what turns wishes into work.
 func (h *house) work() {
 	c, opts := h.control, control.Options{Log: h.log}
-	all := controllers(time.Now(), h.o.serviceRange.Masked().Addr().Next(), netip.AddrPortFrom(h.node.gateway(), apiPort), c.authority.PEM())
+	all := controllers(time.Now(), h.o.serviceRange.Masked().Addr().Next(), netip.AddrPortFrom(h.node.gateway(), apiPort), keys{c.authority, c.issuer})
 	h.runner(control.NewEngine(c.store, c.carrier, opts, all...).Run)
 	h.runner(schedule.New(c.store, c.carrier, plugin.Default(), opts).Run)
 	h.runner(c.delivery.Run)
