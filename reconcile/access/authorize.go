@@ -1,12 +1,15 @@
 package access
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/access/node"
 	"github.com/mainstay-gitops/mainstay/reconcile/access/rbac"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -18,7 +21,8 @@ const (
 )
 
 // An Authorizer says who may do what, by what the state says when it is asked: members of system:masters anything, also
-// when the roles are damaged; everybody whether the server is well; and others what roles and bindings give them.
+// when the roles are damaged; everybody whether the server is well; machines what their pods need; and others what roles and
+// bindings give them.
 type Authorizer struct {
 	authorizer.AuthorizerFunc
 	state func() *store.Snapshot
@@ -44,7 +48,16 @@ func Authorize(s *store.Snapshot, a authorizer.Attributes) (authorizer.Decision,
 	if master(a.GetUser()) || !a.IsResourceRequest() && (a.GetPath() == livez || a.GetPath() == readyz) && (a.GetVerb() == "get" || a.GetVerb() == "head") {
 		return authorizer.DecisionAllow, ""
 	}
-	return rbac.Authorize(s, a)
+	why := ""
+	if name, is := node.Identity(a.GetUser()); is {
+		decision, reason := node.Authorize(s, name, a)
+		if decision == authorizer.DecisionAllow {
+			return decision, reason
+		}
+		why = reason
+	}
+	decision, reason := rbac.Authorize(s, a)
+	return decision, cmp.Or(reason, why)
 }
 
 func master(u user.Info) bool { return slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) }
@@ -56,5 +69,9 @@ func (z *Authorizer) RulesFor(ctx context.Context, who user.Info, namespace stri
 		return []authorizer.ResourceRuleInfo{&authorizer.DefaultResourceRuleInfo{Verbs: all, APIGroups: all, Resources: all}},
 			[]authorizer.NonResourceRuleInfo{&authorizer.DefaultNonResourceRuleInfo{Verbs: all, NonResourceURLs: all}}, false, nil
 	}
-	return rbac.Authorizer{State: z.state}.RulesFor(ctx, who, namespace)
+	resources, paths, incomplete, err := rbac.Authorizer{State: z.state}.RulesFor(ctx, who, namespace)
+	if _, is := node.Identity(who); is {
+		incomplete, err = true, errors.Join(err, errors.New("node authorizer does not support user rule resolution"))
+	}
+	return resources, paths, incomplete, err
 }

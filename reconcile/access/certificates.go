@@ -70,6 +70,15 @@ func signerAllowed(s *store.Snapshot, who user.Info, verb, signer string) error 
 	return fmt.Errorf("user not permitted to %s requests with signerName %q", verb, signer)
 }
 
+// commonName is whom a request asks a certificate for.
+func commonName(text []byte) (string, error) {
+	r, err := ParseRequest(text)
+	if err != nil {
+		return "", err
+	}
+	return r.Subject.CommonName, nil
+}
+
 // ParseRequest reads a PKCS #10 request in PEM.
 func ParseRequest(text []byte) (*x509.CertificateRequest, error) {
 	block, _ := pem.Decode(text)

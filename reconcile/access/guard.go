@@ -12,24 +12,30 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/access/node"
 	"github.com/mainstay-gitops/mainstay/reconcile/access/rbac"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
-// A Guard refuses writes that would give somebody more than they have, though they may make such writes: it is asked for
-// each object as it is about to be written.
+// A Guard refuses writes that would give somebody more than they have, or that are not a machine's to make, though they may
+// make such writes: it is asked for each object as it is about to be written.
 type Guard struct{ State func() *store.Snapshot }
 
 var _ admission.ValidationInterface = Guard{}
 
 // Handles implements admission.Interface.
 func (Guard) Handles(op admission.Operation) bool {
-	return op == admission.Create || op == admission.Update
+	return op == admission.Create || op == admission.Update || op == admission.Delete
 }
 
 // Validate implements admission.ValidationInterface. The error is an API status, in the words of Kubernetes.
 func (g Guard) Validate(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	s := g.State()
+	if name, is := node.Identity(a.GetUserInfo()); is {
+		if err := node.Restrict(s, name, a, commonName); err != nil {
+			return admission.NewForbidden(a, err)
+		}
+	}
 	switch resource := a.GetResource().GroupResource(); {
 	case resource.Group == rbacv1.GroupName && a.GetSubresource() == "":
 		old, _ := a.GetOldObject().(store.Object)
