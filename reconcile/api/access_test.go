@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -279,4 +280,12 @@ func TestACertificateIsAskedForAndDecided(t *testing.T) {
 	if _, err := k.CertificatesV1().CertificateSigningRequests().UpdateStatus(t.Context(), undecided, metav1.UpdateOptions{}); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), `updates may not remove a condition of type "Approved"`) {
 		t.Errorf("the decision is taken back: %v", err)
 	}
+}
+
+func jsonBody() http.Header { return http.Header{"Content-Type": {"application/json"}} }
+
+// requestBody is a request for a certificate of a machine, as it is posted.
+func requestBody(name string) string {
+	return fmt.Sprintf(`{"metadata":{"generateName":"r-"},"spec":{"signerName":%q,"usages":["client auth","digital signature"],"request":%q}}`,
+		certificatesv1.KubeAPIServerClientKubeletSignerName, base64.StdEncoding.EncodeToString(signingRequest(name, "system:nodes")))
 }
