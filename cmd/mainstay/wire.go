@@ -222,7 +222,12 @@ func (h *house) serve(ctx context.Context) error {
 		return fmt.Errorf("serve the API to pods: %w", err)
 	}
 	h.closer(inside.Close)
+	others, err := o.openID.Authenticators(ctx)
+	if err != nil {
+		return err
+	}
 	server, err := api.New(api.Config{
+		Others: others,
 		Scheme: c.scheme, Store: c.store, Authority: c.authority, Issuer: c.issuer, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
 		Logs: h.node.agent, Streams: containers{h.node.agent}, Usage: measured{h.node.meter, o.node}, Node: h.node.answering(c.store),
 		Listeners: []net.Listener{local, inside}, Handlers: map[string]http.Handler{backupPath: h.backups().handler(h.log), rotatePath: rotateHandler(c)}, Version: version, Log: h.log, Now: time.Now,

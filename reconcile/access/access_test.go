@@ -182,7 +182,7 @@ func TestRequestsAreAuthenticated(t *testing.T) {
 	if err := os.WriteFile(tokens, []byte("s3cret,pusher,1,\"git,readers\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	who, err := a.Authenticator(tokens, nil, time.Now)
+	who, err := a.Authenticator(tokens, nil, nil, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,14 +242,14 @@ func TestRequestsAreAuthenticated(t *testing.T) {
 
 func TestATokenFileIsOptionalButNotWrong(t *testing.T) {
 	a := authority(t, t.TempDir(), birth)
-	if _, err := a.Authenticator(filepath.Join(t.TempDir(), "none"), nil, time.Now); err != nil {
+	if _, err := a.Authenticator(filepath.Join(t.TempDir(), "none"), nil, nil, time.Now); err != nil {
 		t.Error(err)
 	}
 	broken := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(broken, []byte("lonely\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Authenticator(broken, nil, time.Now); err == nil || !strings.Contains(err.Error(), broken) {
+	if _, err := a.Authenticator(broken, nil, nil, time.Now); err == nil || !strings.Contains(err.Error(), broken) {
 		t.Error(err)
 	}
 }

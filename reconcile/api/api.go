@@ -33,6 +33,7 @@ type Config struct {
 	Store     kubestore.Store // not empty: the revision of a list is not 0
 	Authority *access.Authority
 	Issuer    *access.Issuer                 // of the tokens of service accounts; nil: there are none
+	Others    []authenticator.Token          // know more bearers of tokens: see access.OpenID
 	TokenFile string                         // bearer tokens, see access; "" or a file that does not exist: none
 	Logs      registry.Logs                  // nil: logs cannot be read
 	Streams   registry.Streams               // nil: nobody can reach into containers
@@ -86,7 +87,7 @@ func New(c Config) (*Server, error) {
 	if c.Issuer != nil {
 		accounts = c.Issuer.Authenticator(c.Store.Snapshot)
 	}
-	who, err := c.Authority.Authenticator(c.TokenFile, accounts, c.Now)
+	who, err := c.Authority.Authenticator(c.TokenFile, accounts, c.Others, c.Now)
 	if err != nil {
 		return nil, fmt.Errorf("assemble the API: %w", err)
 	}
