@@ -246,6 +246,9 @@ func (h *house) serve(ctx context.Context) error {
 	if err := c.authority.Kubeconfig(o.kubeconfig(), h.endpoints.API, time.Now()); err != nil {
 		return err
 	}
+	h.runner(func(ctx context.Context) error {
+		return keepKubeconfig(ctx, c.authority, o.kubeconfig(), h.endpoints.API, h.log)
+	})
 	return o.writeEndpoints(h.endpoints)
 }
 
