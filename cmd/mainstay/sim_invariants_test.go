@@ -43,6 +43,7 @@ func simInvariants() []simInvariant {
 		{says: "at rest, nothing is left of what was made and deleted by hand", rest: (*sim).restErrands},
 		{says: "at rest, Endpoints say what EndpointSlices say, and addresses are whose they say", rest: (*sim).restEndpoints},
 		{says: "at rest, the ports of the machine lead to the pods that ask for them", rest: (*sim).restHostPorts},
+		{says: "at rest, each Secret that asks for a token has one", rest: (*sim).restTokens},
 		{says: "at rest, the same documents once more change nothing", rest: (*sim).restPlan},
 		{says: "at rest, a minute costs no more than the node's lease", rest: (*sim).restQuiet},
 	}

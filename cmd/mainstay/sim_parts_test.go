@@ -17,6 +17,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/dataplane/service"
 	"github.com/mainstay-gitops/mainstay/nodes/agent"
 	"github.com/mainstay-gitops/mainstay/nodes/image"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/rbac"
 	"github.com/mainstay-gitops/mainstay/reconcile/apply"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/network"
@@ -124,11 +125,11 @@ func (w *sim) begin() {
 	w.life = l
 	var err error
 	keep := []int{0, 0, 5}[w.rng.IntN(3)] // with few of them, who is slow must begin anew
-	l.store, err = store.Open(w.ledger, w.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}, Keep: keep, Guard: w.guard})
+	l.store, err = store.Open(w.ledger, w.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index(), rbac.Index()}, Keep: keep, Guard: w.guard})
 	w.must(err)
 	opts := control.Options{Now: w.clock, Rand: l.rng}
 	l.engine = control.NewEngine(simPlanner{simStore{l.store, w}, l}, l.carrier, opts,
-		w.witnessed(controllers(w.clock(), simServices, netip.MustParseAddrPort("10.244.0.1:6443"), []byte("a certificate")))...)
+		w.witnessed(controllers(w.clock(), simServices, netip.MustParseAddrPort("10.244.0.1:6443"), simKeys(w.t)))...)
 	l.scheduler = schedule.New(simStore{l.store, w}, l.carrier, plugin.Default(), opts)
 	l.services, err = service.New(l.ctx, service.Config{Store: l.store, Node: simNode, Tables: w.faultyTables(), Grace: w.grace, Now: w.clock})
 	w.must(err)

@@ -101,7 +101,7 @@ func TestAClusterKeepsItsPromisesWhateverFailsAndASeedIsReplayedExactly(t *testi
 			fmt.Printf("seed %d is broken; it replays alone with: make sim SEED=%d\n", seed, seed)
 		}
 	}
-	if missed := seen.misses(); len(seeds) >= simFixed && len(broken) == 0 && len(missed) > 0 {
+	if missed := seen.misses(t); len(seeds) >= simFixed && len(broken) == 0 && len(missed) > 0 {
 		t.Errorf("no story came by this:\n%s", strings.Join(missed, "\n"))
 	}
 	fmt.Printf("%d seeds, %.1f simulated hours, %d broken\n", len(seeds), hours.Hours(), len(broken))
@@ -151,10 +151,12 @@ func simulate(t *testing.T, seed uint64, guard bool) *sim {
 			w.misfortune()
 			w.errand()
 		}
+		w.ask()
 		w.run(time.Duration(w.rng.ExpFloat64() * float64(5*simAverage)))
 	}
 	w.luck, w.mortal = 1, false
 	w.git.mend()
+	w.forget()
 	w.settle()
 	w.git.renew()
 	w.settle()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/nodes/image"
 	"github.com/mainstay-gitops/mainstay/nodes/pod"
+	"github.com/mainstay-gitops/mainstay/reconcile/access"
 	"github.com/mainstay-gitops/mainstay/reconcile/lifecycle"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -41,6 +42,7 @@ type upOptions struct {
 	reserve    string
 	manifests  string
 	share      share
+	openID     access.OpenID
 
 	unsafeSysctls         []string
 	logLevel              string
@@ -96,6 +98,7 @@ stored in a format that this version does not know is refused before anything is
 	o.flags(c)
 	o.share.flags(c)
 	f := c.Flags()
+	openIDFlags(f, &o.openID)
 	f.StringVar(&o.source, "source", "", "URL of a Git repository to follow from the start")
 	f.StringVar(&o.sourcePath, "source-path", "", "folder in that repository that holds the manifests")
 	f.BoolVar(&o.acceptLoss, "accept-loss", false, "start with a damaged store, without what is missing in it")

@@ -28,6 +28,9 @@ import (
 	"github.com/mainstay-gitops/mainstay/nodes/agent"
 	"github.com/mainstay-gitops/mainstay/nodes/pod"
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/policy"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/rbac"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/signing"
 	"github.com/mainstay-gitops/mainstay/reconcile/api"
 	"github.com/mainstay-gitops/mainstay/reconcile/apply"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
@@ -150,7 +153,7 @@ func openControlPlane(o *upOptions, log *slog.Logger) (*controlPlane, error) {
 		return nil, withSnapshot(o.place, err)
 	}
 	c.backend = newTimed(backend)
-	if c.store, err = store.Open(c.backend, c.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index()}}); err != nil {
+	if c.store, err = store.Open(c.backend, c.scheme.Stored, store.Options{Indexes: []store.Index{apply.Index(), network.Index(), rbac.Index()}}); err != nil {
 		return nil, errors.Join(withSnapshot(o.place, err), c.backend.Close())
 	}
 	if c.hosted, err = repo.OpenHosted(o.under("repositories")); err != nil {
@@ -178,11 +181,19 @@ func watchFiles(ctx context.Context, path string, changed func()) error {
 	return trigger.Folder(path, changed).Run(ctx)
 }
 
+// keys are what controllers sign with. The certificate of the API is signed by the authority.
+type keys struct {
+	authority *access.Authority
+	issuer    *access.Issuer
+}
+
 // controllers are all that there are, from began on. services is the range of their addresses, of which the service kubernetes has
-// the first; api is where that leads, and ca the certificate of the authority that its own is signed by.
-func controllers(began time.Time, services netip.Prefix, api netip.AddrPort, ca []byte) []control.Controller {
+// the first; api is where that leads.
+func controllers(began time.Time, services netip.Prefix, api netip.AddrPort, k keys) []control.Controller {
+	ca := k.authority.PEM()
 	return []control.Controller{
-		lifecycle.System{ServiceAddress: services.Masked().Addr().Next(), API: api},
+		lifecycle.System{ServiceAddress: services.Masked().Addr().Next(), API: api}, policy.Defaults{}, policy.Aggregation{},
+		signing.Requests{Authority: k.authority}, signing.TokenSecrets{Issuer: k.issuer, CA: ca},
 		lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
 		workload.Deployment{}, workload.ReplicaSet{},
 		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{},
@@ -193,7 +204,7 @@ func controllers(began time.Time, services netip.Prefix, api netip.AddrPort, ca 
 // work starts what turns wishes into work.
 func (h *house) work() {
 	c, opts := h.control, control.Options{Log: h.log}
-	all := controllers(time.Now(), h.o.serviceRange, netip.AddrPortFrom(h.node.gateway(), apiPort), c.authority.PEM())
+	all := controllers(time.Now(), h.o.serviceRange, netip.AddrPortFrom(h.node.gateway(), apiPort), keys{c.authority, c.issuer})
 	h.runner(control.NewEngine(c.store, c.carrier, opts, all...).Run)
 	h.runner(schedule.New(c.store, c.carrier, plugin.Default(), opts).Run)
 	h.runner(c.delivery.Run)
@@ -215,7 +226,12 @@ func (h *house) serve(ctx context.Context) error {
 		return fmt.Errorf("serve the API to pods: %w", err)
 	}
 	h.closer(inside.Close)
+	others, err := o.openID.Authenticators(ctx)
+	if err != nil {
+		return err
+	}
 	server, err := api.New(api.Config{
+		Others: others,
 		Scheme: c.scheme, Store: c.store, Authority: c.authority, Issuer: c.issuer, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
 		Logs: h.node.agent, Streams: containers{h.node.agent}, Usage: measured{h.node.meter, o.node}, Node: h.node.answering(c.store),
 		Listeners: []net.Listener{local, inside}, Handlers: map[string]http.Handler{backupPath: h.backups().handler(h.log), rotatePath: rotateHandler(c)}, Version: version, Log: h.log, Now: time.Now,
@@ -235,6 +251,9 @@ func (h *house) serve(ctx context.Context) error {
 	if err := c.authority.Kubeconfig(o.kubeconfig(), h.endpoints.API, time.Now()); err != nil {
 		return err
 	}
+	h.runner(func(ctx context.Context) error {
+		return keepKubeconfig(ctx, c.authority, o.kubeconfig(), h.endpoints.API, h.log)
+	})
 	return o.writeEndpoints(h.endpoints)
 }
 

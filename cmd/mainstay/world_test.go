@@ -62,6 +62,7 @@ var verbs = map[string]func(*testscript.TestScript, bool, []string){
 	"watch":     cmdWatch,
 	"push":      cmdPush,
 	"replace":   cmdReplace,
+	"request":   cmdRequest,
 	"left":      cmdLeft,
 }
 

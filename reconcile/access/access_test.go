@@ -1,7 +1,6 @@
 package access
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -16,7 +15,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -184,7 +182,7 @@ func TestRequestsAreAuthenticated(t *testing.T) {
 	if err := os.WriteFile(tokens, []byte("s3cret,pusher,1,\"git,readers\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	who, err := a.Authenticator(tokens, nil, time.Now)
+	who, err := a.Authenticator(tokens, nil, nil, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,48 +242,15 @@ func TestRequestsAreAuthenticated(t *testing.T) {
 
 func TestATokenFileIsOptionalButNotWrong(t *testing.T) {
 	a := authority(t, t.TempDir(), birth)
-	if _, err := a.Authenticator(filepath.Join(t.TempDir(), "none"), nil, time.Now); err != nil {
+	if _, err := a.Authenticator(filepath.Join(t.TempDir(), "none"), nil, nil, time.Now); err != nil {
 		t.Error(err)
 	}
 	broken := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(broken, []byte("lonely\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Authenticator(broken, nil, time.Now); err == nil || !strings.Contains(err.Error(), broken) {
+	if _, err := a.Authenticator(broken, nil, nil, time.Now); err == nil || !strings.Contains(err.Error(), broken) {
 		t.Error(err)
-	}
-}
-
-func TestRequestsAreAuthorized(t *testing.T) {
-	admin := &user.DefaultInfo{Name: "admin", Groups: []string{"system:masters", "system:authenticated"}}
-	ann := &user.DefaultInfo{Name: "ann", Groups: []string{"dev", "system:authenticated"}}
-	nobody := &user.DefaultInfo{Name: "system:anonymous", Groups: []string{"system:unauthenticated"}}
-	for _, c := range []struct {
-		what       string
-		who        user.Info
-		verb, path string
-		resource   string
-		want       authorizer.Decision
-	}{
-		{"an administrator deletes nodes", admin, "delete", "", "nodes", authorizer.DecisionAllow},
-		{"an administrator reads the metrics", admin, "get", "/metrics", "", authorizer.DecisionAllow},
-		{"a user reads pods", ann, "get", "", "pods", authorizer.DecisionNoOpinion},
-		{"a user discovers", ann, "get", "/apis/apps/v1", "", authorizer.DecisionAllow},
-		{"a user reads the API's description", ann, "get", "/openapi/v3", "", authorizer.DecisionAllow},
-		{"a user asks for the version", ann, "get", "/version", "", authorizer.DecisionAllow},
-		{"a user asks for every check", ann, "get", "/readyz/ping", "", authorizer.DecisionAllow},
-		{"a user writes to where one discovers", ann, "post", "/apis", "", authorizer.DecisionNoOpinion},
-		{"a user reads the metrics", ann, "get", "/metrics", "", authorizer.DecisionNoOpinion},
-		{"a user reads something that only begins alike", ann, "get", "/apis2", "", authorizer.DecisionNoOpinion},
-		{"nobody asks whether the server is ready", nobody, "get", "/readyz", "", authorizer.DecisionAllow},
-		{"nobody discovers", nobody, "get", "/api", "", authorizer.DecisionNoOpinion},
-		{"nobody reads secrets", nobody, "list", "", "secrets", authorizer.DecisionNoOpinion},
-	} {
-		got, _, err := Authorizer().Authorize(context.Background(), authorizer.AttributesRecord{
-			User: c.who, Verb: c.verb, Path: c.path, Resource: c.resource, ResourceRequest: c.resource != ""})
-		if got != c.want || err != nil {
-			t.Errorf("%s: %v, %v", c.what, got, err)
-		}
 	}
 }
 

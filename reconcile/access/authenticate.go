@@ -26,8 +26,8 @@ const (
 // Authenticator tells who sent a request. A client certificate of the authority names its user by CN and its groups by O.
 // A bearer token is that of a service account, which accounts knows (nil: none is known), or names whom tokenFile says:
 // lines of token,user,uid,"group1,group2", as kube-apiserver's token auth file; "" or a file that does not exist has none.
-// Everybody else is nobody, and refused, but for /livez and /readyz.
-func (a *Authority) Authenticator(tokenFile string, accounts authenticator.Token, now func() time.Time) (authenticator.Request, error) {
+// The others are asked about bearer tokens too. Everybody else is nobody, and refused, but for /livez and /readyz.
+func (a *Authority) Authenticator(tokenFile string, accounts authenticator.Token, others []authenticator.Token, now func() time.Time) (authenticator.Request, error) {
 	certificates := x509request.New(x509.VerifyOptions{
 		Roots:     a.Pool(),
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
@@ -35,6 +35,9 @@ func (a *Authority) Authenticator(tokenFile string, accounts authenticator.Token
 	known := []authenticator.Request{&remembering{next: certificates, authority: a, now: now}}
 	if accounts != nil {
 		known = append(known, bearertoken.New(accounts))
+	}
+	for _, o := range others {
+		known = append(known, bearertoken.New(authenticator.WrapAudienceAgnosticToken(authenticator.Audiences{IssuerName}, o)))
 	}
 	if tokenFile != "" {
 		tokens, err := tokenfile.NewCSV(tokenFile)

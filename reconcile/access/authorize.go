@@ -1,13 +1,17 @@
 package access
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
-	"strings"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"github.com/mainstay-gitops/mainstay/reconcile/access/node"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/rbac"
+	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
 // Where the API tells whose tokens it knows.
@@ -16,40 +20,58 @@ const (
 	KeysPath      = "/openid/v1/jwks"
 )
 
-// Authorizer says who may do what: members of system:masters anything, everybody who is known may discover what the API
-// serves, whose tokens it knows, whether it is well and who they are themselves, and nobody anything else. There are no
-// roles yet: RBAC takes this place.
-func Authorizer() authorizer.Authorizer { return authorizer.AuthorizerFunc(authorize) }
-
-func authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
-	groups := a.GetUser().GetGroups()
-	switch {
-	case slices.Contains(groups, user.SystemPrivilegedGroup):
-		return authorizer.DecisionAllow, "", nil
-	case slices.Contains(groups, user.AllAuthenticated) && aboutSelf(a):
-		return authorizer.DecisionAllow, "", nil
-	case a.IsResourceRequest() || a.GetVerb() != "get" && a.GetVerb() != "head":
-		return authorizer.DecisionNoOpinion, "only members of " + user.SystemPrivilegedGroup + " may, as there are no roles yet", nil
-	case a.GetPath() == livez || a.GetPath() == readyz:
-		return authorizer.DecisionAllow, "", nil
-	case slices.Contains(groups, user.AllAuthenticated) && discovery(a.GetPath()):
-		return authorizer.DecisionAllow, "", nil
-	}
-	return authorizer.DecisionNoOpinion, "", nil
+// An Authorizer says who may do what, by what the state says when it is asked: members of system:masters anything, also
+// when the roles are damaged; everybody whether the server is well; machines what their pods need; and others what roles and
+// bindings give them.
+type Authorizer struct {
+	authorizer.AuthorizerFunc
+	state func() *store.Snapshot
 }
 
-// aboutSelf tells whether somebody asks who they are.
-func aboutSelf(a authorizer.Attributes) bool {
-	return a.IsResourceRequest() && a.GetVerb() == "create" && a.GetAPIGroup() == authenticationv1.GroupName && a.GetResource() == "selfsubjectreviews"
+var (
+	_ authorizer.Authorizer   = (*Authorizer)(nil)
+	_ authorizer.RuleResolver = (*Authorizer)(nil)
+)
+
+// NewAuthorizer makes an Authorizer.
+func NewAuthorizer(state func() *store.Snapshot) *Authorizer {
+	z := &Authorizer{state: state}
+	z.AuthorizerFunc = func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+		decision, reason := Authorize(state(), a)
+		return decision, reason, nil
+	}
+	return z
 }
 
-// discovery tells whether path says what is served, and how well.
-func discovery(path string) bool {
-	switch root, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/"); root {
-	case "api", "apis", "openapi", "version", "healthz", "livez", "readyz":
-		return true
-	case ".well-known", "openid":
-		return path == DiscoveryPath || path == KeysPath
+// Authorize tells whether a is allowed in a state, and why.
+func Authorize(s *store.Snapshot, a authorizer.Attributes) (authorizer.Decision, string) {
+	if master(a.GetUser()) || !a.IsResourceRequest() && (a.GetPath() == livez || a.GetPath() == readyz) && (a.GetVerb() == "get" || a.GetVerb() == "head") {
+		return authorizer.DecisionAllow, ""
 	}
-	return false
+	why := ""
+	if name, is := node.Identity(a.GetUser()); is {
+		decision, reason := node.Authorize(s, name, a)
+		if decision == authorizer.DecisionAllow {
+			return decision, reason
+		}
+		why = reason
+	}
+	decision, reason := rbac.Authorize(s, a)
+	return decision, cmp.Or(reason, why)
+}
+
+func master(u user.Info) bool { return slices.Contains(u.GetGroups(), user.SystemPrivilegedGroup) }
+
+// RulesFor implements authorizer.RuleResolver.
+func (z *Authorizer) RulesFor(ctx context.Context, who user.Info, namespace string) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
+	if master(who) {
+		all := []string{"*"}
+		return []authorizer.ResourceRuleInfo{&authorizer.DefaultResourceRuleInfo{Verbs: all, APIGroups: all, Resources: all}},
+			[]authorizer.NonResourceRuleInfo{&authorizer.DefaultNonResourceRuleInfo{Verbs: all, NonResourceURLs: all}}, false, nil
+	}
+	resources, paths, incomplete, err := rbac.Authorizer{State: z.state}.RulesFor(ctx, who, namespace)
+	if _, is := node.Identity(who); is {
+		incomplete, err = true, errors.Join(err, errors.New("node authorizer does not support user rule resolution"))
+	}
+	return resources, paths, incomplete, err
 }

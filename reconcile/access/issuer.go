@@ -29,6 +29,7 @@ const issuerFile = "serviceaccounts.pem"
 type Issuer struct {
 	keys   jose.JSONWebKeySet // public; one that is no longer signed with is still trusted
 	signer jose.Signer        // with the first of the keys
+	key    *ecdsa.PrivateKey  // the first
 	now    func() time.Time
 }
 
@@ -103,6 +104,7 @@ func (i *Issuer) add(key *ecdsa.PrivateKey) error {
 	if i.signer != nil {
 		return nil
 	}
+	i.key = key
 	i.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: id}}, nil)
 	return err
 }

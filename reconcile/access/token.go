@@ -126,15 +126,19 @@ func still[T store.Object](s *store.Snapshot, namespace string, n *named, now ti
 // Authenticator knows who bears a token of the issuer, by what the state says when it is asked.
 func (i *Issuer) Authenticator(state func() *store.Snapshot) authenticator.Token {
 	return authenticator.TokenFunc(func(ctx context.Context, token string) (*authenticator.Response, bool, error) {
-		c, err := i.read(token)
-		if errors.Is(err, errForeign) {
-			return nil, false, nil
-		} else if err != nil {
-			return nil, false, err
-		}
 		wanted, ok := authenticator.AudiencesFrom(ctx)
 		if !ok {
 			wanted = authenticator.Audiences{IssuerName}
+		}
+		c, err := i.read(token)
+		if errors.Is(err, errForeign) {
+			known, err := i.legacy(state(), token, wanted)
+			if errors.Is(err, errForeign) {
+				err = nil
+			}
+			return known, known != nil, err
+		} else if err != nil {
+			return nil, false, err
 		}
 		heard := authenticator.Audiences(c.Audience).Intersect(wanted)
 		if len(heard) == 0 {

@@ -35,6 +35,7 @@ type Config struct {
 	Store     kubestore.Store // not empty: the revision of a list is not 0
 	Authority *access.Authority
 	Issuer    *access.Issuer                 // of the tokens of service accounts; nil: there are none
+	Others    []authenticator.Token          // know more bearers of tokens: see access.OpenID
 	TokenFile string                         // bearer tokens, see access; "" or a file that does not exist: none
 	Logs      registry.Logs                  // nil: logs cannot be read
 	Streams   registry.Streams               // nil: nobody can reach into containers
@@ -74,6 +75,7 @@ type Server struct {
 	generic  *genericapiserver.GenericAPIServer
 	registry *registry.Registry
 	custom   *custom.Server
+	may      *access.Authorizer
 	closing  chan struct{} // closed when streams must end
 	audited  io.Closer     // nil: no log is kept
 }
@@ -83,7 +85,7 @@ func New(c Config) (*Server, error) {
 	if len(c.Listeners) == 0 {
 		return nil, errors.New("assemble the API: it has no listener")
 	}
-	s := &Server{Config: c, closing: make(chan struct{})}
+	s := &Server{Config: c, may: access.NewAuthorizer(c.Store.Snapshot), closing: make(chan struct{})}
 	s.registry = registry.New(registry.Options{
 		Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Streams: c.Streams, Usage: c.Usage, Node: c.Node, Dial: c.Dial, Issuer: c.Issuer, Assign: c.Assign, Now: c.Now, Closing: s.closing,
 	})
@@ -91,7 +93,7 @@ func New(c Config) (*Server, error) {
 	if c.Issuer != nil {
 		accounts = c.Issuer.Authenticator(c.Store.Snapshot)
 	}
-	who, err := c.Authority.Authenticator(c.TokenFile, accounts, c.Now)
+	who, err := c.Authority.Authenticator(c.TokenFile, accounts, c.Others, c.Now)
 	if err != nil {
 		return nil, fmt.Errorf("assemble the API: %w", err)
 	}

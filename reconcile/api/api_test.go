@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"path/filepath"
 	"testing"
@@ -14,7 +15,10 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/policy"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/rbac"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/registry"
+	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/openapi"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -44,7 +48,7 @@ func serve(t testing.TB, opts ...clusterOption) *cluster {
 	if c.Authority, err = access.LoadAuthority(t.TempDir(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	so := store.Options{Guard: true}
+	so := store.Options{Guard: true, Indexes: []store.Index{rbac.Index()}}
 	for _, o := range opts {
 		o(&c, &so)
 	}
@@ -79,10 +83,28 @@ func serve(t testing.TB, opts ...clusterOption) *cluster {
 	})
 	cl := &cluster{Server: server, Memory: memory, Kinds: c.Scheme, URL: "https://" + l.Addr().String(), stop: stop}
 	cl.namespace(t, "default")
+	cl.builtIn(t)
 	return cl
 }
 
 func withLogs(l registry.Logs) clusterOption { return func(c *Config, _ *store.Options) { c.Logs = l } }
+
+// builtIn writes the roles and bindings that every cluster has.
+func (c *cluster) builtIn(t testing.TB) {
+	t.Helper()
+	world := control.World{Snapshot: c.Memory.Snapshot(), Now: time.Now(), Rand: rand.New(rand.NewPCG(1, 2))}
+	for _, by := range []control.Controller{policy.Defaults{}, policy.Aggregation{}, policy.Aggregation{}, policy.Aggregation{}} {
+		world.Snapshot = c.Memory.Snapshot()
+		p, err := by.Plan(world, store.Key{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		carry := func(tx *store.Tx) error { return control.NewCarrier(c.Kinds).Carry(tx, world, by.Name(), p) }
+		if _, err := c.Memory.Update(context.Background(), "begin", carry); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
 
 // namespace makes an active namespace.
 func (c *cluster) namespace(t testing.TB, name string) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -26,8 +27,8 @@ func (s *Server) assemble(who authenticator.Request) error {
 	c.LoopbackClientConfig = &rest.Config{} // demanded, and used by nobody: all that is inside reads the store
 	c.Authentication.Authenticator = custom.Authenticate(who)
 	c.Authentication.APIAudiences = authenticator.Audiences{access.IssuerName}
-	c.Authorization.Authorizer = access.Authorizer()
-	c.AdmissionControl = admit.Plugin{Reader: s.Store}
+	c.Authorization.Authorizer = s.may
+	c.AdmissionControl = admission.NewChainHandler(admit.Plugin{Reader: s.Store}, access.Guard{State: s.Store.Snapshot})
 	long := genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("attach", "exec", "log", "portforward", "proxy"))
 	c.LongRunningFunc = func(r *http.Request, info *request.RequestInfo) bool {
 		return s.Handlers[r.URL.Path] != nil || long(r, info)

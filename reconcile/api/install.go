@@ -7,6 +7,7 @@ import (
 
 	apidiscovery "k8s.io/api/apidiscovery/v2"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,6 +49,8 @@ func (s *Server) install(c *genericapiserver.Config, who authenticator.Request) 
 	groups := s.Scheme.Groups()
 	reviews := authenticationv1.SchemeGroupVersion
 	storages[reviews], groups = registry.Reviews(who, s.Now), append(groups, []schema.GroupVersion{reviews})
+	access := authorizationv1.SchemeGroupVersion
+	storages[access], groups = registry.AccessReviews(s.may), append(groups, []schema.GroupVersion{access})
 	if s.Usage != nil {
 		storages[metrics.SchemeGroupVersion] = s.registry.Metrics()
 		groups = append(groups, []schema.GroupVersion{metrics.SchemeGroupVersion})

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -86,8 +87,15 @@ func manifests() map[string]string {
 		"Lease":          "spec: {holderIdentity: me, leaseDurationSeconds: 40}",
 		"EndpointSlice":  "addressType: IPv4\nports: [{name: http, port: 8080, protocol: TCP}]\nendpoints: [{addresses: [10.42.0.7], conditions: {ready: true}}]",
 		"RuntimeClass":   "handler: runc",
-		"GitSource":      "spec: {url: \"https://example.com/hello.git\"}",
-		"Inventory":      "spec: {source: hello, path: web.yaml, blob: 3f786850e387550fdab836ed7e6dc881de23001b, commit: 89e6c98d92887913cadf06b2adb97f26cde4849b, objects: [{kind: ConfigMap, namespace: NAMESPACE, name: greeting, line: 1}]}",
+
+		"Role":                      "rules: [{apiGroups: [\"\"], resources: [pods], verbs: [get, list]}]",
+		"RoleBinding":               "roleRef: {kind: Role, name: reader}\nsubjects: [{kind: ServiceAccount, name: robot}]",
+		"ClusterRole":               "rules: [{apiGroups: [\"\"], resources: [nodes], verbs: [get]}, {nonResourceURLs: [/metrics], verbs: [get]}]",
+		"ClusterRoleBinding":        "roleRef: {kind: ClusterRole, name: view}\nsubjects: [{kind: User, name: ann}]",
+		"CertificateSigningRequest": "spec: {signerName: kubernetes.io/kube-apiserver-client, usages: [client auth], request: " + base64.StdEncoding.EncodeToString(signingRequest("ann", "dev")) + "}",
+
+		"GitSource": "spec: {url: \"https://example.com/hello.git\"}",
+		"Inventory": "spec: {source: hello, path: web.yaml, blob: 3f786850e387550fdab836ed7e6dc881de23001b, commit: 89e6c98d92887913cadf06b2adb97f26cde4849b, objects: [{kind: ConfigMap, namespace: NAMESPACE, name: greeting, line: 1}]}",
 	}
 }
 

@@ -73,6 +73,8 @@ func newRuntime(kinds []*Kind) *runtime.Scheme {
 		core("Binding"), core("ComponentStatus"), core("ComponentStatusList"), autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
 		policyv1.SchemeGroupVersion.WithKind("Eviction"), authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"),
 		authenticationv1.SchemeGroupVersion.WithKind("TokenReview"), authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview"),
+		authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview"), authorizationv1.SchemeGroupVersion.WithKind("LocalSubjectAccessReview"),
+		authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview"), authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectRulesReview"),
 	} {
 		hub(r, gvk)
 	}

@@ -131,6 +131,8 @@ func (r *Registry) other(res *resource, name string) (rest.Storage, error) {
 		return r.nodeProxy(res), nil
 	case "pods/binding":
 		return &bindings{res}, nil
+	case "certificatesigningrequests/approval":
+		return newApproval(res), nil
 	case "pods/ephemeralcontainers":
 		return newEphemeral(res), nil
 	case "pods/eviction":

@@ -70,6 +70,7 @@ type statusStrategy struct{ strategy }
 // PrepareForUpdate implements rest.RESTUpdateStrategy.
 func (s statusStrategy) PrepareForUpdate(_ context.Context, o, old runtime.Object) {
 	s.kind.PrepareStatusUpdate(o.(store.Object), old.(store.Object))
+	stampConditions(o.(store.Object), old.(store.Object), s.now())
 }
 
 // ValidateUpdate implements rest.RESTUpdateStrategy.

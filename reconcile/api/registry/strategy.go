@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -34,9 +35,12 @@ var (
 func (s strategy) NamespaceScoped() bool { return s.kind.Namespaced }
 
 // PrepareForCreate implements rest.RESTCreateStrategy. Its caller gave the object its UID.
-func (s strategy) PrepareForCreate(_ context.Context, o runtime.Object) {
+func (s strategy) PrepareForCreate(ctx context.Context, o runtime.Object) {
 	object := o.(store.Object)
 	s.kind.PrepareCreate(object, object.GetUID(), s.now())
+	if r, ok := o.(*certificatesv1.CertificateSigningRequest); ok {
+		requestedBy(ctx, r)
+	}
 }
 
 // Validate implements rest.RESTCreateStrategy.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/emicklei/go-restful/v3"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -60,6 +61,7 @@ func install(s *scheme.Scheme) (server, error) {
 	}
 	groups[corev1.SchemeGroupVersion]["componentstatuses"] = componentStatuses{}
 	groups[authenticationv1.SchemeGroupVersion] = reviews()
+	groups[authorizationv1.SchemeGroupVersion] = accessReviews()
 	for gv, storage := range groups {
 		if err := c.add(s, gv, storage); err != nil {
 			return server{}, err
@@ -132,7 +134,7 @@ func other(k *scheme.Kind, name string) rest.Storage {
 		return stream{bare: bare{resource{k: k}}, options: func() runtime.Object { return &corev1.PodPortForwardOptions{} }}
 	case "proxy":
 		return proxy{stream{bare: bare{resource{k: k}}, options: proxyOptions(k)}}
-	case "ephemeralcontainers", "resize":
+	case "approval", "ephemeralcontainers", "resize":
 		return part{resource: resource{k: k}}
 	case "finalize":
 		return finalize{bare: bare{resource{k: k}}}
@@ -228,14 +230,24 @@ func reviews() map[string]rest.Storage {
 	}
 }
 
+func accessReviews() map[string]rest.Storage {
+	return map[string]rest.Storage{
+		"subjectaccessreviews":      review{singular: "subjectaccessreview", make: func() runtime.Object { return &authorizationv1.SubjectAccessReview{} }},
+		"localsubjectaccessreviews": review{singular: "localsubjectaccessreview", namespaced: true, make: func() runtime.Object { return &authorizationv1.LocalSubjectAccessReview{} }},
+		"selfsubjectaccessreviews":  review{singular: "selfsubjectaccessreview", make: func() runtime.Object { return &authorizationv1.SelfSubjectAccessReview{} }},
+		"selfsubjectrulesreviews":   review{singular: "selfsubjectrulesreview", make: func() runtime.Object { return &authorizationv1.SelfSubjectRulesReview{} }},
+	}
+}
+
 type review struct {
 	rest.Creater
-	singular string
-	make     func() runtime.Object
+	singular   string
+	namespaced bool
+	make       func() runtime.Object
 }
 
 func (r review) New() runtime.Object     { return r.make() }
-func (r review) NamespaceScoped() bool   { return false }
+func (r review) NamespaceScoped() bool   { return r.namespaced }
 func (r review) GetSingularName() string { return r.singular }
 func (r review) Destroy()                {}
 
