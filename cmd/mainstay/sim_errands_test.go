@@ -6,7 +6,9 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -21,9 +23,14 @@ func (w *sim) errand() {
 		return
 	}
 	name := fmt.Sprint("errand-", w.steps)
-	if w.rng.IntN(4) == 0 {
+	switch w.rng.IntN(8) {
+	case 0, 1:
 		w.make(w.simCronJob(name))
-	} else {
+	case 2:
+		w.make(&policyv1.PodDisruptionBudget{ObjectMeta: errandMeta(name), Spec: policyv1.PodDisruptionBudgetSpec{
+			MaxUnavailable: new(intstr.FromString("50%")), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+		}})
+	default:
 		w.make(w.simJob(name))
 	}
 	w.rouse()

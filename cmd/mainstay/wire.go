@@ -35,6 +35,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/apply"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/delivery"
+	"github.com/mainstay-gitops/mainstay/reconcile/disruption"
 	"github.com/mainstay-gitops/mainstay/reconcile/lifecycle"
 	"github.com/mainstay-gitops/mainstay/reconcile/network"
 	"github.com/mainstay-gitops/mainstay/reconcile/patch"
@@ -189,14 +190,14 @@ type keys struct {
 
 // controllers are all that there are, from began on. services is the range of their addresses, of which the service kubernetes has
 // the first; api is where that leads.
-func controllers(began time.Time, services netip.Prefix, api netip.AddrPort, k keys) []control.Controller {
+func controllers(s *scheme.Scheme, began time.Time, services netip.Prefix, api netip.AddrPort, k keys) []control.Controller {
 	ca := k.authority.PEM()
 	return []control.Controller{
 		lifecycle.System{ServiceAddress: services.Masked().Addr().Next(), API: api}, policy.Defaults{}, policy.Aggregation{},
 		signing.Requests{Authority: k.authority}, signing.TokenSecrets{Issuer: k.issuer, CA: ca},
 		lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
 		workload.Deployment{}, workload.ReplicaSet{},
-		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{},
+		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{}, disruption.Budgets{Scheme: s},
 		network.Endpoints{}, network.LegacyEndpoints{}, network.Mirror{}, network.Given{Range: services},
 	}
 }
@@ -204,7 +205,7 @@ func controllers(began time.Time, services netip.Prefix, api netip.AddrPort, k k
 // work starts what turns wishes into work.
 func (h *house) work() {
 	c, opts := h.control, control.Options{Log: h.log}
-	all := controllers(time.Now(), h.o.serviceRange, netip.AddrPortFrom(h.node.gateway(), apiPort), keys{c.authority, c.issuer})
+	all := controllers(c.scheme, time.Now(), h.o.serviceRange, netip.AddrPortFrom(h.node.gateway(), apiPort), keys{c.authority, c.issuer})
 	h.runner(control.NewEngine(c.store, c.carrier, opts, all...).Run)
 	h.runner(schedule.New(c.store, c.carrier, plugin.Default(), opts).Run)
 	h.runner(c.delivery.Run)

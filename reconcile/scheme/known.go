@@ -20,7 +20,6 @@ flowcontrol.apiserver.k8s.io/v1: FlowSchema PriorityLevelConfiguration
 gateway.networking.k8s.io/v1: GRPCRoute Gateway GatewayClass HTTPRoute
 internal.apiserver.k8s.io/v1alpha1: StorageVersion
 lifecycle.k8s.io/v1alpha1: Eviction EvictionRequest
-policy/v1: PodDisruptionBudget
 resource.k8s.io/v1: DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice
 resource.k8s.io/v1alpha3: ResourcePoolStatusRequest
 scheduling.k8s.io/v1: PriorityClass
