@@ -13,7 +13,6 @@ const elsewhere = `
 v1: ComponentStatus LimitRange PersistentVolume PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota
 admissionregistration.k8s.io/v1: MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration
 apps/v1: ControllerRevision DaemonSet StatefulSet
-autoscaling/v2: HorizontalPodAutoscaler
 certificates.k8s.io/v1: ClusterTrustBundle PodCertificateRequest
 coordination.k8s.io/v1beta1: LeaseCandidate
 flowcontrol.apiserver.k8s.io/v1: FlowSchema PriorityLevelConfiguration
