@@ -26,7 +26,7 @@ func (s simSeen) add(other simSeen) {
 // misses says what of the cluster no story has come by: controllers that wrote nothing, and calls that were made and never
 // failed.
 func (s simSeen) misses(t testing.TB) (all []string) {
-	for _, c := range controllers(time.Time{}, netip.Prefix{}, netip.AddrPort{}, simKeys(t)) {
+	for _, c := range controllers(nil, nil, time.Time{}, netip.Prefix{}, netip.AddrPort{}, simKeys(t)) {
 		if s["plan of "+c.Name()] == 0 {
 			all = append(all, "no plan of the controller "+c.Name()+" wrote anything")
 		}
@@ -124,11 +124,11 @@ func (w *sim) fails(call string) bool {
 
 func TestWhatNoStoryComesByIsNamed(t *testing.T) {
 	s := simSeen{"call of Create": 1}
-	for _, c := range controllers(time.Time{}, netip.Prefix{}, netip.AddrPort{}, simKeys(t))[1:] {
+	for _, c := range controllers(nil, nil, time.Time{}, netip.Prefix{}, netip.AddrPort{}, simKeys(t))[1:] {
 		s["plan of "+c.Name()] = 1
 	}
 	missed := s.misses(t)
-	for _, want := range []string{"Create never failed", "no plan of the controller " + controllers(time.Time{}, netip.Prefix{}, netip.AddrPort{}, simKeys(t))[0].Name() + " wrote anything", "there was no death"} {
+	for _, want := range []string{"Create never failed", "no plan of the controller " + controllers(nil, nil, time.Time{}, netip.Prefix{}, netip.AddrPort{}, simKeys(t))[0].Name() + " wrote anything", "there was no death"} {
 		if !slices.Contains(missed, want) {
 			t.Errorf("%q is not among %q", want, missed)
 		}

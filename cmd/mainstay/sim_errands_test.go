@@ -3,11 +3,19 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/autoscale"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -21,12 +29,45 @@ func (w *sim) errand() {
 		return
 	}
 	name := fmt.Sprint("errand-", w.steps)
-	if w.rng.IntN(4) == 0 {
+	switch w.rng.IntN(8) {
+	case 0, 1:
 		w.make(w.simCronJob(name))
-	} else {
+	case 2:
+		w.make(&policyv1.PodDisruptionBudget{ObjectMeta: errandMeta(name), Spec: policyv1.PodDisruptionBudgetSpec{
+			MaxUnavailable: new(intstr.FromString("50%")), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+		}})
+	case 3:
+		w.make(&appsv1.ReplicaSet{ObjectMeta: errandMeta(name), Spec: appsv1.ReplicaSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"burst": name}},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"burst": name}}, Spec: corev1.PodSpec{
+				TerminationGracePeriodSeconds: new(int64(2)),
+				Containers: []corev1.Container{{Name: "web", Image: "example.com/web:v1", Resources: corev1.ResourceRequirements{
+					Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")},
+				}}},
+			}},
+		}})
+		w.make(&autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: errandMeta(name), Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: name},
+			MinReplicas:    new(int32(1 + w.rng.IntN(2))), MaxReplicas: 3,
+		}})
+	default:
 		w.make(w.simJob(name))
 	}
 	w.rouse()
+}
+
+// simUsage says that all pods use much in some minutes, and little in others.
+type simUsage struct{ sim *sim }
+
+func (u simUsage) Latest() map[types.UID]map[string]autoscale.Used {
+	all := map[types.UID]map[string]autoscale.Used{}
+	if u.sim.life == nil {
+		return all
+	}
+	for p := range store.List[*corev1.Pod](u.sim.life.store.Snapshot()) {
+		all[p.UID] = map[string]autoscale.Used{"web": {Cores: 0.05 * float64(1+u.sim.now.Minute()%4), Memory: 1 << 20, At: u.sim.now, Window: 10 * time.Second}}
+	}
+	return all
 }
 
 func (w *sim) simCronJob(name string) *batchv1.CronJob {
@@ -117,6 +158,21 @@ func (c *simCheck) jobs(after *store.Snapshot, d store.Delta) {
 			if cond.Type == batchv1.JobComplete && j.Status.Succeeded != *j.Spec.Completions {
 				c.t.Errorf("%s is complete with %d of %d", j.Name, j.Status.Succeeded, *j.Spec.Completions)
 			}
+		}
+	}
+}
+
+// sizes checks that autoscalers keep between their smallest and largest size.
+func (c *simCheck) sizes(after *store.Snapshot, d store.Delta) {
+	for _, ch := range d.Changes {
+		was, changed := ch.Old.(*appsv1.ReplicaSet)
+		is, there := ch.New.(*appsv1.ReplicaSet)
+		if !changed || !there || *was.Spec.Replicas == *is.Spec.Replicas {
+			continue
+		}
+		h, ok := store.Get[*autoscalingv2.HorizontalPodAutoscaler](after, is.Namespace, is.Name)
+		if n := *is.Spec.Replicas; ok && (n < *h.Spec.MinReplicas || n > h.Spec.MaxReplicas) {
+			c.t.Errorf("%s is given %d replicas", is.Name, n)
 		}
 	}
 }

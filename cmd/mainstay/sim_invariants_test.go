@@ -33,6 +33,7 @@ func simInvariants() []simInvariant {
 		{says: "no two pods of a node have one port of it", transaction: (*simCheck).hostPorts},
 		{says: "a rollout keeps within its surge, and never goes below what may be unavailable", transaction: (*simCheck).rollouts},
 		{says: "a Job has no more active pods than it may, and all of its completions when it is complete", transaction: (*simCheck).jobs},
+		{says: "an autoscaler keeps between its smallest and its largest size", transaction: (*simCheck).sizes},
 		{says: "of each container one run runs at a time", step: (*simCheck).runsOnce},
 		{says: "nobody is led to a pod that is told to end", call: (*simCheck).toldToEnd},
 		{says: "no service leads for a minute to where nobody is", clock: (*simCheck).astray},

@@ -129,7 +129,7 @@ func (w *sim) begin() {
 	w.must(err)
 	opts := control.Options{Now: w.clock, Rand: l.rng}
 	l.engine = control.NewEngine(simPlanner{simStore{l.store, w}, l}, l.carrier, opts,
-		w.witnessed(controllers(w.clock(), simServices, netip.MustParseAddrPort("10.244.0.1:6443"), simKeys(w.t)))...)
+		w.witnessed(controllers(w.scheme, simUsage{w}, w.clock(), simServices, netip.MustParseAddrPort("10.244.0.1:6443"), simKeys(w.t)))...)
 	l.scheduler = schedule.New(simStore{l.store, w}, l.carrier, plugin.Default(), opts)
 	l.services, err = service.New(l.ctx, service.Config{Store: l.store, Node: simNode, Tables: w.faultyTables(), Grace: w.grace, Now: w.clock})
 	w.must(err)

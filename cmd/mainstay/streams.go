@@ -5,11 +5,9 @@ import (
 	"net"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mainstay-gitops/mainstay/nodes/agent"
 	"github.com/mainstay-gitops/mainstay/nodes/runtime"
-	"github.com/mainstay-gitops/mainstay/nodes/usage"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/registry"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/remote"
 )
@@ -59,33 +57,4 @@ func streamsOf(ctx context.Context, s remote.Streams) runtime.Exec {
 		}
 	}()
 	return x
-}
-
-// measured is what the meter of a node says, as the API sees it.
-type measured struct {
-	meter *usage.Meter
-	node  string
-}
-
-var _ registry.Usage = measured{}
-
-func (m measured) Nodes(ctx context.Context) (map[string]registry.Used, error) {
-	got, err := m.meter.Measure(ctx)
-	return map[string]registry.Used{m.node: usedAt(got, got.Node)}, err
-}
-
-func (m measured) Containers(ctx context.Context) (map[types.UID]map[string]registry.Used, error) {
-	got, err := m.meter.Measure(ctx)
-	out := map[types.UID]map[string]registry.Used{}
-	for id, u := range got.Containers {
-		if out[id.Pod] == nil {
-			out[id.Pod] = map[string]registry.Used{}
-		}
-		out[id.Pod][id.Name] = usedAt(got, u)
-	}
-	return out, err
-}
-
-func usedAt(m usage.Measurement, u usage.Used) registry.Used {
-	return registry.Used{Cores: u.Cores, Memory: u.Memory, At: m.At, Window: u.Window}
 }

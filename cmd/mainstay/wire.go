@@ -33,8 +33,10 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/access/signing"
 	"github.com/mainstay-gitops/mainstay/reconcile/api"
 	"github.com/mainstay-gitops/mainstay/reconcile/apply"
+	"github.com/mainstay-gitops/mainstay/reconcile/autoscale"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/delivery"
+	"github.com/mainstay-gitops/mainstay/reconcile/disruption"
 	"github.com/mainstay-gitops/mainstay/reconcile/lifecycle"
 	"github.com/mainstay-gitops/mainstay/reconcile/network"
 	"github.com/mainstay-gitops/mainstay/reconcile/patch"
@@ -187,24 +189,28 @@ type keys struct {
 	issuer    *access.Issuer
 }
 
-// controllers are all that there are, from began on. services is the range of their addresses, of which the service kubernetes has
+// controllers are all that there are, from began on. used is what autoscalers go by. services is the range of their addresses, of which the service kubernetes has
 // the first; api is where that leads.
-func controllers(began time.Time, services netip.Prefix, api netip.AddrPort, k keys) []control.Controller {
+func controllers(s *scheme.Scheme, used autoscale.Usage, began time.Time, services netip.Prefix, api netip.AddrPort, k keys) []control.Controller {
 	ca := k.authority.PEM()
 	return []control.Controller{
 		lifecycle.System{ServiceAddress: services.Masked().Addr().Next(), API: api}, policy.Defaults{}, policy.Aggregation{},
 		signing.Requests{Authority: k.authority}, signing.TokenSecrets{Issuer: k.issuer, CA: ca},
 		lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
 		workload.Deployment{}, workload.ReplicaSet{},
-		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{},
+		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{}, disruption.Budgets{Scheme: s}, autoscale.Autoscaler{Scheme: s, Usage: used},
 		network.Endpoints{}, network.LegacyEndpoints{}, network.Mirror{}, network.Given{Range: services},
 	}
 }
 
+func (h *house) measured() measured { return measured{h.node.meter, h.o.node, h.control.store} }
+
 // work starts what turns wishes into work.
 func (h *house) work() {
 	c, opts := h.control, control.Options{Log: h.log}
-	all := controllers(time.Now(), h.o.serviceRange, netip.AddrPortFrom(h.node.gateway(), apiPort), keys{c.authority, c.issuer})
+	samples := &sampler{measured: h.measured(), log: h.log}
+	h.runner(samples.Run)
+	all := controllers(c.scheme, samples, time.Now(), h.o.serviceRange, netip.AddrPortFrom(h.node.gateway(), apiPort), keys{c.authority, c.issuer})
 	h.runner(control.NewEngine(c.store, c.carrier, opts, all...).Run)
 	h.runner(schedule.New(c.store, c.carrier, plugin.Default(), opts).Run)
 	h.runner(c.delivery.Run)
@@ -233,7 +239,7 @@ func (h *house) serve(ctx context.Context) error {
 	server, err := api.New(api.Config{
 		Others: others,
 		Scheme: c.scheme, Store: c.store, Authority: c.authority, Issuer: c.issuer, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
-		Logs: h.node.agent, Streams: containers{h.node.agent}, Usage: measured{h.node.meter, o.node}, Node: h.node.answering(c.store),
+		Logs: h.node.agent, Streams: containers{h.node.agent}, Usage: h.measured(), Node: h.node.answering(c.store),
 		Listeners: []net.Listener{local, inside}, Handlers: map[string]http.Handler{backupPath: h.backups().handler(h.log), rotatePath: rotateHandler(c)}, Version: version, Log: h.log, Now: time.Now,
 		Metrics: c.backend.metrics(), Audit: api.Audit{Log: o.auditLog, Policy: o.auditPolicy},
 		Hosts: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", o.serviceRange.Masked().Addr().Next().String()},

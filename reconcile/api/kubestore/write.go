@@ -127,6 +127,19 @@ func (s *Storage) Current(key string) (store.Object, error) {
 	return o, nil
 }
 
+// Transact changes the object at key and others with it, in one transaction: all that fn writes, or nothing if it returns an
+// error, which is handed on. fn runs alone on the newest state, so it must be short.
+func (s *Storage) Transact(ctx context.Context, verb, key string, fn func(tx *store.Tx, k store.Key) error) error {
+	k, err := s.object(key)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Store.Update(ctx, why(ctx, verb, k), func(tx *store.Tx) error { return fn(tx, k) }); err != nil {
+		return refused(key, err)
+	}
+	return nil
+}
+
 // newest is the object at k, or nil, after all that was decided until now is durable.
 func (s *Storage) newest(ctx context.Context, k store.Key) (o store.Object, err error) {
 	_, err = s.Store.Update(ctx, "", func(tx *store.Tx) error {

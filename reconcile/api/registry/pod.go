@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -106,45 +105,4 @@ func precondition(uid types.UID, version string, o store.Object) error {
 		p.ResourceVersion = &version
 	}
 	return p.Check(o.GetName(), o)
-}
-
-// evictions delete pods. They will ask disruption budgets when there are any.
-type evictions struct{ pods *resource }
-
-var (
-	_ rest.NamedCreater             = (*evictions)(nil)
-	_ rest.GroupVersionKindProvider = (*evictions)(nil)
-)
-
-// GroupVersionKind implements rest.GroupVersionKindProvider.
-func (*evictions) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
-	return policyv1.SchemeGroupVersion.WithKind("Eviction")
-}
-
-// New implements rest.Storage.
-func (*evictions) New() runtime.Object { return &policyv1.Eviction{} }
-
-// Destroy implements rest.Storage.
-func (*evictions) Destroy() {}
-
-// Create implements rest.NamedCreater.
-func (e *evictions) Create(ctx context.Context, name string, o runtime.Object, validate rest.ValidateObjectFunc, opts *metav1.CreateOptions) (runtime.Object, error) {
-	eviction := o.(*policyv1.Eviction)
-	if eviction.Name != name {
-		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
-	}
-	if err := validate(ctx, eviction.DeepCopy()); err != nil {
-		return nil, err
-	}
-	how := &metav1.DeleteOptions{}
-	if eviction.DeleteOptions != nil {
-		how = eviction.DeleteOptions.DeepCopy()
-	}
-	if len(how.DryRun) == 0 {
-		how.DryRun = opts.DryRun
-	}
-	if _, _, err := e.pods.Delete(ctx, name, rest.ValidateAllObjectFunc, how); err != nil {
-		return nil, err
-	}
-	return &metav1.Status{Status: metav1.StatusSuccess}, nil
 }
