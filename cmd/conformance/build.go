@@ -13,7 +13,7 @@ import (
 const version = "v1.36.3"
 
 // recipes counts changes of how images are made: those of another number are made anew.
-const recipes = "3"
+const recipes = "4"
 
 // A place is where things are that outlast a run.
 type place struct {
@@ -50,6 +50,7 @@ func (p place) built(name string) string {
 type program struct {
 	name, dir, pkg string
 	test           bool
+	ldflags        string
 }
 
 func (p place) programs() []program {
@@ -59,7 +60,8 @@ func (p place) programs() []program {
 		{name: "nnp", dir: p.suite, pkg: "k8s.io/kubernetes/test/images/nonewprivs"},
 		{name: "sample-apiserver", dir: p.suite, pkg: "k8s.io/sample-apiserver"},
 		{name: "etcd", dir: p.suite, pkg: "go.etcd.io/etcd/server/v3"},
-		{name: "kubectl", dir: filepath.Join(p.suite, "..", "..", "..", "reconcile", "api", "testdata", "kubectl", "v0.37"), pkg: "."},
+		{name: "kubectl", dir: filepath.Join(p.suite, "..", "..", "..", "reconcile", "api", "testdata", "kubectl", "v0.37"), pkg: ".",
+			ldflags: "-X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"},
 		{name: "pause", dir: p.suite, pkg: "./pause"},
 		{name: "e2e.test", dir: p.suite, pkg: "k8s.io/kubernetes/test/e2e", test: true},
 	}
@@ -87,7 +89,7 @@ func (p place) buildOne(ctx context.Context, what program) error {
 		return nil
 	}
 	fmt.Printf("building %s, which is kept in %s\n", what.name, p.cache)
-	args := []string{"build", "-ldflags", "-s -w", "-o", to + ".half", what.pkg}
+	args := []string{"build", "-ldflags", "-s -w " + what.ldflags, "-o", to + ".half", what.pkg}
 	if what.test {
 		args = append([]string{"test", "-c"}, args[1:]...)
 	}

@@ -92,6 +92,7 @@ func (p place) images(ctx context.Context) ([]image, error) {
 	return []image{
 		{"e2e-test-images/agnhost:2.63.0", serve, agnhost},
 		{"e2e-test-images/agnhost:2.55", serve, agnhost},
+		{"e2e-test-images/glibc-dns-testing:2.0.0", v1.Config{Env: path}, [][]sandbox.Entry{debian}},
 		{"e2e-test-images/busybox:1.37.0-1", v1.Config{Cmd: []string{"sh"}, Env: path}, [][]sandbox.Entry{small, shell}},
 		{"e2e-test-images/nonewprivs:1.4", v1.Config{Cmd: []string{"nnp"}, Env: path}, [][]sandbox.Entry{small, own(nnp)}},
 		{"e2e-test-images/nonroot:1.5", v1.Config{User: "1234", Env: path}, [][]sandbox.Entry{small}},

@@ -1,6 +1,6 @@
 // Conformance runs Kubernetes' own conformance suite against Mainstay, on this machine, in a network namespace of its own.
 //
-//	conformance [-focus regexp] [-skip regexp] [-procs n] [-only parallel|serial] [-again]
+//	conformance [-focus regexp] [-skip regexp] [-procs n] [-only parallel|serial] [-again] [-within duration]
 //
 // It builds the suite and the images that its tests run (kept in the user's cache folder), starts a registry that holds them
 // and a node that pulls from it, runs the tests, and writes docs/CONFORMANCE.md anew from what it saw and what was seen before.
@@ -39,6 +39,7 @@ type options struct {
 	keep        string
 	debug       bool
 	again       bool
+	within      time.Duration
 }
 
 func (o *options) flags(f *flag.FlagSet) {
@@ -48,11 +49,12 @@ func (o *options) flags(f *flag.FlagSet) {
 	f.StringVar(&o.only, "only", "", "parallel or serial: run only those that are not [Serial], or only those that are")
 	f.StringVar(&o.keep, "keep", "", "folder that keeps the suite's output and the node's log")
 	f.BoolVar(&o.again, "again", false, "run only tests that did not pass when they last ran")
+	f.DurationVar(&o.within, "within", 24*time.Hour, "how long each of both may take: tests that did not run then count as not run")
 	f.BoolVar(&o.debug, "debug", false, "the node tells more in its log")
 }
 
 func (o *options) args() []string {
-	return []string{"-focus", o.focus, "-skip", o.skip, "-procs", strconv.Itoa(o.procs), "-only", o.only, "-debug=" + strconv.FormatBool(o.debug), "-again=" + strconv.FormatBool(o.again)}
+	return []string{"-focus", o.focus, "-skip", o.skip, "-procs", strconv.Itoa(o.procs), "-only", o.only, "-debug=" + strconv.FormatBool(o.debug), "-again=" + strconv.FormatBool(o.again), "-within", o.within.String()}
 }
 
 // inside begins the arguments of this program when it starts itself again in the namespace; its folder and the options follow.

@@ -52,6 +52,27 @@ func (s spec) name() string {
 
 func (s spec) conformance() bool { return slices.Contains(s.LeafNodeLabels, "Conformance") }
 
+// outcome is how the test ended. One that was cut off with the whole suite did not run; one that looked around and said that it
+// does not apply here has failed.
+func (s spec) outcome() outcome {
+	switch s.State {
+	case "passed":
+		return passed
+	case "skipped":
+		if s.Failure.Message != "" {
+			return failed
+		}
+		return notRun
+	case "pending", "interrupted":
+		return notRun
+	case "timedout":
+		if strings.Contains(s.Failure.Message, "suite timeout") {
+			return notRun
+		}
+	}
+	return failed
+}
+
 // readReports is how the tests of this run ended; those of the suite that it left out are there as not run.
 func readReports(dir string) (results, error) {
 	out := results{}
@@ -67,16 +88,12 @@ func readReports(dir string) (results, error) {
 			if !s.conformance() {
 				continue
 			}
-			switch s.State {
-			case "passed":
-				out[s.name()] = passed
-			case "skipped", "pending":
-				out[s.name()] = cmp.Or(out[s.name()], notRun)
-				if s.Failure.Message != "" { // the test looked, and said that it does not apply
-					out[s.name()] = failed
-				}
-			default:
-				out[s.name()] = failed
+			o := s.outcome()
+			if o == notRun {
+				o = cmp.Or(out[s.name()], notRun) // the other part may have run it
+			}
+			out[s.name()] = o
+			if o == failed {
 				fmt.Printf("failed (%.0f s): %s\n    %s\n", s.RunTime.Seconds(), s.name(), firstLines(s.Failure.Message, 3))
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -99,22 +100,58 @@ func orphan(p *control.Plan, s *store.Snapshot, o store.Object) {
 	p.Update(without(o, metav1.FinalizerOrphanDependents), "its dependents are free")
 }
 
-// deleteDependents deletes the dependents of o, and lets o go once none is left that it must wait for.
+// deleteDependents deletes those dependents of o that no other owner keeps, and lets o go once none is left that it must wait
+// for: not one that itself waits for o.
 func deleteDependents(p *control.Plan, s *store.Snapshot, o store.Object) {
 	waiting := false
 	for d := range dependents(s, o) {
-		for _, r := range d.GetOwnerReferences() {
-			if r.UID == o.GetUID() && r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion {
-				waiting = true
-			}
+		ending := d.GetDeletionTimestamp() != nil
+		if left := keepers(s, d); !ending && len(left) > 0 {
+			c := d.DeepCopyObject().(store.Object)
+			c.SetOwnerReferences(left)
+			p.Update(c, "one of its owners is being deleted")
+			continue
 		}
-		if d.GetDeletionTimestamp() == nil {
+		waiting = waiting || blocks(d, o) && !(has(d, metav1.FinalizerDeleteDependents) && descends(s, o, d.GetUID(), map[types.UID]bool{}))
+		if !ending {
 			p.Writes = append(p.Writes, control.Write{Op: control.Delete, Object: d, Why: "its owner is being deleted", Propagation: metav1.DeletePropagationForeground})
 		}
 	}
 	if !waiting {
 		p.Update(without(o, metav1.FinalizerDeleteDependents), "its dependents are gone")
 	}
+}
+
+// keepers are the references of d to owners that are there and do not wait for it to be deleted.
+func keepers(s *store.Snapshot, d store.Object) []metav1.OwnerReference {
+	return slices.DeleteFunc(slices.Clone(d.GetOwnerReferences()), func(r metav1.OwnerReference) bool {
+		owner, ok := find(s, d.GetNamespace(), r)
+		return !ok || owner.GetDeletionTimestamp() != nil && has(owner, metav1.FinalizerDeleteDependents)
+	})
+}
+
+// blocks tells whether owner must not go before d.
+func blocks(d, owner store.Object) bool {
+	return slices.ContainsFunc(d.GetOwnerReferences(), func(r metav1.OwnerReference) bool {
+		return r.UID == owner.GetUID() && r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion
+	})
+}
+
+// descends tells whether ancestor is among the owners of o, or theirs. Those that were seen are not asked again: there may be
+// circles.
+func descends(s *store.Snapshot, o store.Object, ancestor types.UID, seen map[types.UID]bool) bool {
+	for _, r := range o.GetOwnerReferences() {
+		if r.UID == ancestor {
+			return true
+		}
+		if owner, ok := find(s, o.GetNamespace(), r); ok && !seen[r.UID] {
+			seen[r.UID] = true
+			if descends(s, owner, ancestor, seen) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func dependents(s *store.Snapshot, o store.Object) func(func(store.Object) bool) {

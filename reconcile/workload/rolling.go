@@ -71,9 +71,10 @@ func (r *rollout) roll() {
 }
 
 // lasting is how many replicas of rs are available and stay: it may have been told to shrink and not have done so. It
-// counts pods, since the status of rs may be a step behind them.
+// counts pods, since the status of rs may be a step behind them. How long they must have been ready is said by rs itself: what
+// is available stays so when a newer template comes with a longer time.
 func (r *rollout) lasting(rs *appsv1.ReplicaSet) int32 {
-	minReady := time.Duration(r.d.Spec.MinReadySeconds) * time.Second
+	minReady := time.Duration(rs.Spec.MinReadySeconds) * time.Second
 	var n int32
 	for p := range store.List[*corev1.Pod](r.Snapshot, store.InNamespace(rs.Namespace), store.OwnedBy(rs.UID), store.Active) {
 		if ok, _ := available(p, minReady, r.Now); ok {
