@@ -74,7 +74,11 @@ func IngressClasses() Table[*networkingv1.IngressClass] {
 				}
 				parameters += "/" + p.Name
 			}
-			return []any{c.Name, c.Spec.Controller, parameters, created(c, now)}
+			name := c.Name
+			if c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" {
+				name += " (default)"
+			}
+			return []any{name, c.Spec.Controller, parameters, created(c, now)}
 		},
 	}
 }
@@ -130,6 +134,9 @@ func Endpoints() Table[*corev1.Endpoints] {
 func readyEndpoints(e *corev1.Endpoints) string {
 	const shown = 3
 	var all []string
+	if len(e.Subsets) == 0 {
+		return none
+	}
 	for _, s := range e.Subsets {
 		if len(s.Ports) == 0 { // those of a headless service need none
 			for _, a := range s.Addresses {
@@ -145,5 +152,5 @@ func readyEndpoints(e *corev1.Endpoints) string {
 	if len(all) > shown {
 		return fmt.Sprintf("%s + %d more...", strings.Join(all[:shown], ","), len(all)-shown)
 	}
-	return or(strings.Join(all, ","), none)
+	return strings.Join(all, ",")
 }

@@ -14,4 +14,5 @@ func CSIDriver(d *storagev1.CSIDriver) {
 	}
 	missing(&s.RequiresRepublish, false)
 	missing(&s.SELinuxMount, false)
+	missing(&s.PreventPodSchedulingIfMissing, false)
 }

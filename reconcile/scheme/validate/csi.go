@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/api/validation"
 	valid "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -137,13 +136,8 @@ func CSIStorageCapacity(c *storagev1.CSIStorageCapacity) field.ErrorList {
 		errs = append(errs, selector(c.NodeTopology, root("nodeTopology"))...)
 	}
 	errs = append(errs, invalid(root("storageClassName"), c.StorageClassName, validation.NameIsDNSSubdomain(c.StorageClassName, false))...)
-	for _, f := range []struct {
-		name string
-		q    *resource.Quantity
-	}{{"capacity", c.Capacity}, {"maximumVolumeSize", c.MaximumVolumeSize}} {
-		if f.q != nil && f.q.Sign() < 0 {
-			errs = append(errs, field.Invalid(root(f.name), f.q.String(), validation.IsNegativeErrorMsg))
-		}
+	if q := c.Capacity; q != nil && q.Sign() < 0 {
+		errs = append(errs, field.Invalid(root("capacity"), q.String(), validation.IsNegativeErrorMsg))
 	}
 	return errs
 }
@@ -184,7 +178,11 @@ func VolumeAttachmentUpdate(new, old *storagev1.VolumeAttachment) field.ErrorLis
 // VolumeAttributesClass validates a new VolumeAttributesClass.
 func VolumeAttributesClass(c *storagev1.VolumeAttributesClass) field.ErrorList {
 	errs := clusterMetadata(&c.ObjectMeta, validation.NameIsDNSSubdomain)
-	errs = append(errs, csiDriverName(c.DriverName, root("driverName"))...)
+	if c.DriverName == "" {
+		errs = append(errs, field.Required(root("driverName"), ""))
+	} else {
+		errs = append(errs, invalid(root("driverName"), c.DriverName, valid.IsQualifiedName(strings.ToLower(c.DriverName)))...)
+	}
 	at := root("parameters")
 	if len(c.Parameters) == 0 {
 		return append(errs, field.Required(at, "must contain at least one key/value pair"))
