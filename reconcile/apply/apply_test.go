@@ -13,6 +13,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/gitsource"
 	"github.com/mainstay-gitops/mainstay/gitsource/decode"
+	"github.com/mainstay-gitops/mainstay/reconcile/access/rbac"
 	"github.com/mainstay-gitops/mainstay/reconcile/control/controltest"
 	"github.com/mainstay-gitops/mainstay/reconcile/patch"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
@@ -38,7 +39,7 @@ func newBench(t testing.TB) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{t: t, scheme: s, applier: New(s, p, nil), rng: rand.New(rand.NewPCG(1, 2)), files: map[string]map[string]string{}, texts: map[string]string{}}
-	b.store = controltest.Store(t, s, []store.Index{Index()}, controltest.Objects(t, s, `
+	b.store = controltest.Store(t, s, []store.Index{Index(), rbac.Index()}, controltest.Objects(t, s, `
 apiVersion: v1
 kind: Namespace
 metadata: {name: default}
@@ -410,5 +411,57 @@ func TestWhatIsAppliedIsWhatIsInTheRepositoryAndApplyingTwiceIsEmpty(t *testing.
 				t.Fatalf("seed %d: in the repository and not live: %v", seed, want)
 			}
 		}
+	}
+}
+
+func TestASourceMayBeLimitedToTheRightsOfAServiceAccount(t *testing.T) {
+	b := newBench(t)
+	b.must("a", map[string]string{"a.yaml": `
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: deployer}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: deployer}
+rules:
+- {apiGroups: [""], resources: [configmaps], verbs: [create, patch]}
+- {apiGroups: [rbac.authorization.k8s.io], resources: [roles, rolebindings], verbs: [create, patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: deployer}
+roleRef: {kind: Role, name: deployer}
+subjects: [{kind: ServiceAccount, name: deployer}]
+`}, "+ ServiceAccount default/deployer   + Role default/deployer   + RoleBinding default/deployer")
+	limit := func(account string) {
+		b.edit("b", func(g *v1alpha1.GitSource) { g.Spec.Allow = &v1alpha1.GitAllow{ServiceAccount: account} })
+	}
+	limit("nobody")
+	b.refused("b", map[string]string{"b.yaml": configMap("one", "1")}, "serviceaccount default/nobody is not there")
+	limit("deployer")
+	b.must("b", map[string]string{"b.yaml": configMap("one", "1")}, "+ ConfigMap default/one")
+	b.must("b", map[string]string{"b.yaml": configMap("one", "2")}, "~ ConfigMap default/one   data.key: v1 -> v2")
+	b.refused("b", map[string]string{"b.yaml": configMap("one", "2"), "web.yaml": deployment},
+		`Deployment default/web: source default/b may not: serviceaccount default/deployer cannot create resource "deployments" in API group "apps" in the namespace "default"`)
+	b.refused("b", map[string]string{"b.yaml": ""}, `cannot delete resource "configmaps"`)
+	b.refused("b", map[string]string{"b.yaml": configMap("one", "2"), "role.yaml": `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: more}
+rules: [{apiGroups: [""], resources: [secrets], verbs: [get]}]
+`}, "is attempting to grant RBAC permissions not currently held")
+}
+
+// edit changes a source.
+func (b *bench) edit(name string, change func(*v1alpha1.GitSource)) {
+	b.t.Helper()
+	if _, err := b.store.Update(b.t.Context(), "edit", func(tx *store.Tx) error {
+		g, _ := store.Get[*v1alpha1.GitSource](tx.Snapshot, "default", name)
+		g = g.DeepCopy()
+		change(g)
+		return tx.Update(g)
+	}); err != nil {
+		b.t.Fatal(err)
 	}
 }

@@ -68,6 +68,7 @@ func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
 		p.file(f)
 	}
 	p.removals()
+	p.rights()
 	slices.SortStableFunc(p.plan.Items, compareItems)
 	p.warn()
 	if len(p.errs) > 0 {

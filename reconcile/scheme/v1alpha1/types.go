@@ -65,6 +65,9 @@ type GitAuth struct {
 type GitAllow struct {
 	Namespaces []string `json:"namespaces,omitempty"`
 	Kinds      []string `json:"kinds,omitempty"`
+	// ServiceAccount, of the source's namespace, has what the source does done in its name: what its roles do not give it,
+	// the source may not. Empty: the source may all.
+	ServiceAccount string `json:"serviceAccount,omitempty"`
 }
 
 // GitSourceStatus is what became of it.

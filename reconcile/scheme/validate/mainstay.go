@@ -165,6 +165,9 @@ func allow(a *v1alpha1.GitAllow, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(at.Child("kinds").Index(i), k, "must be the name of a kind, such as Deployment"))
 		}
 	}
+	if a.ServiceAccount != "" {
+		errs = append(errs, objectName(a.ServiceAccount, at.Child("serviceAccount"))...)
+	}
 	return errs
 }
 

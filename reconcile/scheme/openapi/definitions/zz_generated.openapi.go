@@ -757,6 +757,13 @@ func schema_mainstay_reconcile_scheme_v1alpha1_GitAllow(ref common.ReferenceCall
 							},
 						},
 					},
+					"serviceAccount": {
+						SchemaProps: spec.SchemaProps{
+							Description: "ServiceAccount, of the source's namespace, has what the source does done in its name: what its roles do not give it, the source may not. Empty: the source may all.",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 				},
 			},
 		},
