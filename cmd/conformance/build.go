@@ -13,7 +13,7 @@ import (
 const version = "v1.36.3"
 
 // recipes counts changes of how images are made: those of another number are made anew.
-const recipes = "4"
+const recipes = "5"
 
 // A place is where things are that outlast a run.
 type place struct {

@@ -85,7 +85,11 @@ func (p place) images(ctx context.Context) ([]image, error) {
 	website := v1.Config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"test-webserver"}, Env: path}
 	nginx := v1.Config{Cmd: []string{"nginx", "-g", "daemon off;"}, Env: path}
 	own := func(files ...sandbox.Entry) []sandbox.Entry { return files }
-	agnhost := [][]sandbox.Entry{debian, append(agnhostExtras(), programs["agnhost"])}
+	certificate, err := p.certificate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	agnhost := [][]sandbox.Entry{debian, append(append(agnhostExtras(), certificate...), programs["agnhost"])}
 	site := func(content string) [][]sandbox.Entry {
 		return append(slices.Clone(agnhost), own(text("data.json", content)))
 	}
@@ -166,6 +170,25 @@ func base() []sandbox.Entry {
 // agnhostExtras are what its recipe adds beside the program.
 func agnhostExtras() []sandbox.Entry {
 	return []sandbox.Entry{link("agnhost-2", "agnhost"), folder("uploads", 0o755), folder("home/user-defined-in-image", 0o755)}
+}
+
+// certificate is what agnhost serves TLS with where a test does not bring its own.
+func (p place) certificate(ctx context.Context) ([]sandbox.Entry, error) {
+	c := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", "k8s.io/kubernetes/test/images/agnhost/porter")
+	c.Dir = p.suite
+	dir, err := c.Output()
+	if err != nil {
+		return nil, fmt.Errorf("find agnhost's certificate: %w", err)
+	}
+	var all []sandbox.Entry
+	for _, name := range []string{"localhost.crt", "localhost.key"} {
+		b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), name))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, text(name, string(b)))
+	}
+	return all, nil
 }
 
 // nginxFiles make nginx of Debian what nginx of its makers' image is: it serves a page on port 80 and logs to its output.
