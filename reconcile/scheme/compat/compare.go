@@ -124,7 +124,7 @@ func (c *comparison) defaults(o store.Object) {
 
 // columns compares the tables of an accepted object.
 func (c *comparison) columns(prepared, o store.Object) {
-	prepared.SetCreationTimestamp(metav1.NewTime(c.now.Add(-90 * time.Minute))) // what is printed of it is the same for a minute
+	prepared.SetCreationTimestamp(metav1.NewTime(c.now.Add(-2400 * time.Hour))) // what is printed of it is the same for hours
 	header, cells, err := c.theirs.table(c.kind, clone(prepared))
 	if err != nil {
 		c.tally.broken(err.Error())

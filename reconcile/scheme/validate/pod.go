@@ -57,6 +57,9 @@ func (v Rules) podSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	errs = append(errs, podSecurity(s, path)...)
 	errs = append(errs, scheduling(s, path)...)
 	errs = append(errs, podNames(s, path)...)
+	errs = append(errs, hostname(s, path)...)
+	errs = append(errs, ownUsers(s, path)...)
+	errs = append(errs, naps(s, path)...)
 	for i, g := range s.ReadinessGates {
 		errs = append(errs, labelKey(string(g.ConditionType), path.Child("readinessGates").Index(i).Child("conditionType"))...)
 	}
