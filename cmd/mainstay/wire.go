@@ -238,7 +238,7 @@ func (h *house) serve(ctx context.Context) error {
 	}
 	server, err := api.New(api.Config{
 		Others: others,
-		Scheme: c.scheme, Store: c.store, Authority: c.authority, Issuer: c.issuer, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give,
+		Scheme: c.scheme, Store: c.store, Authority: c.authority, Issuer: c.issuer, Documents: c.scheme.OpenAPI, Assign: c.addresses.Give, Owned: apply.BroughtBy,
 		Logs: h.node.agent, Streams: containers{h.node.agent}, Usage: h.measured(), Node: h.node.answering(c.store),
 		Listeners: []net.Listener{local, inside}, Handlers: map[string]http.Handler{backupPath: h.backups().handler(h.log), rotatePath: rotateHandler(c)}, Version: version, Log: h.log, Now: time.Now,
 		Metrics: c.backend.metrics(), Audit: api.Audit{Log: o.auditLog, Policy: o.auditPolicy},

@@ -49,6 +49,9 @@ type Config struct {
 	// transaction that writes it. nil gives nothing.
 	Assign func(tx *store.Tx, old, new store.Object) error
 
+	// Owned tells what came from Git; nil: nothing did.
+	Owned registry.Owned
+
 	// Listeners are where the API is served; they are closed by Run. Their addresses are in the serving certificate, and
 	// the first is the one that discovery names.
 	Listeners []net.Listener
@@ -87,7 +90,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{Config: c, may: access.NewAuthorizer(c.Store.Snapshot), closing: make(chan struct{})}
 	s.registry = registry.New(registry.Options{
-		Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Streams: c.Streams, Usage: c.Usage, Node: c.Node, Dial: c.Dial, Issuer: c.Issuer, Assign: c.Assign, Now: c.Now, Closing: s.closing,
+		Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Streams: c.Streams, Usage: c.Usage, Node: c.Node, Dial: c.Dial, Issuer: c.Issuer, Assign: c.Assign, Owned: c.Owned, Now: c.Now, Closing: s.closing,
 	})
 	var accounts authenticator.Token
 	if c.Issuer != nil {

@@ -29,7 +29,7 @@ func (d *Delivery) repair(ctx context.Context, key store.Key) (time.Duration, er
 
 func (d *Delivery) putBack(ctx context.Context, source store.Key, path string, key store.Key) error {
 	g, ok := store.Get[*v1alpha1.GitSource](d.Store.Snapshot(), source.Namespace, source.Name)
-	if !ok || g.Spec.Suspend || g.DeletionTimestamp != nil || g.Status.Applied == nil {
+	if !ok || g.Spec.Suspend || g.Spec.DriftPolicy == v1alpha1.DriftKeep || g.DeletionTimestamp != nil || g.Status.Applied == nil {
 		return nil
 	}
 	f, err := d.open(ctx, source, g)

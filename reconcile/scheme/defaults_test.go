@@ -181,9 +181,9 @@ data: {a: YQ==, b: bmV3}`},
 			`{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, ports: [{port: 80, name: "", protocol: TCP}]}`},
 		{"kinds that have no defaults", `{apiVersion: v1, kind: ConfigMap}`, `{apiVersion: v1, kind: ConfigMap}`},
 		{"a source", `{apiVersion: mainstay.dev/v1alpha1, kind: GitSource, spec: {url: "builtin:x"}}`,
-			`{apiVersion: mainstay.dev/v1alpha1, kind: GitSource, spec: {url: "builtin:x", interval: 1m, timeout: 5m, prune: true, namespace: default}}`},
+			`{apiVersion: mainstay.dev/v1alpha1, kind: GitSource, spec: {url: "builtin:x", interval: 1m, timeout: 5m, prune: true, driftPolicy: Revert, namespace: default}}`},
 		{"a source at a tag", `{apiVersion: mainstay.dev/v1alpha1, kind: GitSource, spec: {url: "builtin:x", ref: {tag: v1}, prune: false, interval: 1h, timeout: 1m, namespace: a}}`,
-			`{apiVersion: mainstay.dev/v1alpha1, kind: GitSource, spec: {url: "builtin:x", ref: {tag: v1}, prune: false, interval: 1h, timeout: 1m, namespace: a}}`},
+			`{apiVersion: mainstay.dev/v1alpha1, kind: GitSource, spec: {url: "builtin:x", ref: {tag: v1}, prune: false, driftPolicy: Revert, interval: 1h, timeout: 1m, namespace: a}}`},
 	} {
 		t.Run(row.says, func(t *testing.T) {
 			got := object(t, s, row.give)

@@ -15,7 +15,6 @@ admissionregistration.k8s.io/v1: MutatingAdmissionPolicy MutatingAdmissionPolicy
 apps/v1: ControllerRevision DaemonSet StatefulSet
 certificates.k8s.io/v1: ClusterTrustBundle PodCertificateRequest
 coordination.k8s.io/v1beta1: LeaseCandidate
-flowcontrol.apiserver.k8s.io/v1: FlowSchema PriorityLevelConfiguration
 gateway.networking.k8s.io/v1: GRPCRoute Gateway GatewayClass HTTPRoute
 internal.apiserver.k8s.io/v1alpha1: StorageVersion
 lifecycle.k8s.io/v1alpha1: Eviction EvictionRequest

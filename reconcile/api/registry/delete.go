@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/util/dryrun"
+	"k8s.io/apiserver/pkg/warning"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/api/kubestore"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -22,12 +23,15 @@ func (r *resource) Delete(ctx context.Context, name string, validate rest.Valida
 	if err != nil {
 		return nil, false, err
 	}
-	gone := false
+	gone, told := false, ""
 	o, err := r.change(ctx, "delete", key, opts.DryRun, func(old store.Object) (store.Object, error) {
 		if old == nil {
 			return nil, apierrors.NewNotFound(r.kind.Resource(), name)
 		}
 		if err := validate(ctx, kubestore.Private(old)); err != nil {
+			return nil, err
+		}
+		if told, err = r.deleting(old); err != nil {
 			return nil, err
 		}
 		next, ended, err := r.kind.Delete(old, *opts, r.now())
@@ -38,6 +42,9 @@ func (r *resource) Delete(ctx context.Context, name string, validate rest.Valida
 	})
 	if err != nil {
 		return nil, false, err
+	}
+	if told != "" {
+		warning.AddWarning(ctx, "", told)
 	}
 	if !gone {
 		return kubestore.Private(o), false, nil

@@ -27,6 +27,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
 	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/kubestore"
+	"github.com/mainstay-gitops/mainstay/reconcile/apply"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -53,6 +54,7 @@ type Options struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Assign gives what is about to be written what must be given once: see kubestore.Config.
 	Assign  func(tx *store.Tx, old, new store.Object) error
+	Owned   Owned // nil: nothing came from Git
 	Now     func() time.Time
 	Closing <-chan struct{} // closed when streams must end
 
@@ -154,6 +156,7 @@ type resource struct {
 	kind    *scheme.Kind
 	objects *kubestore.Storage
 	now     func() time.Time
+	owned   func(store.Key) (apply.Brought, bool) // nil: nothing came from Git
 }
 
 var (
@@ -178,6 +181,9 @@ func (r *Registry) resource(k *scheme.Kind) (*resource, error) {
 			return nil, nil, fmt.Errorf("select a %T: it has no metadata", o)
 		}
 		return object.GetLabels(), k.Fields(object), nil
+	}
+	if r.Owned != nil {
+		res.owned = func(k store.Key) (apply.Brought, bool) { return r.Owned(r.Store.Snapshot(), k) }
 	}
 	res.Store = &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return k.New() },

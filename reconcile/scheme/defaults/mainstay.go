@@ -15,5 +15,6 @@ func GitSource(g *v1alpha1.GitSource) {
 	missing(&s.Interval, metav1.Duration{Duration: time.Minute})
 	missing(&s.Timeout, metav1.Duration{Duration: 5 * time.Minute})
 	missing(&s.Prune, true)
+	unset(&s.DriftPolicy, v1alpha1.DriftRevert)
 	unset(&s.Namespace, metav1.NamespaceDefault)
 }

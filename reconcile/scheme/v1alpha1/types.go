@@ -44,9 +44,21 @@ type GitSourceSpec struct {
 	Prune *bool `json:"prune,omitempty"`
 	// Suspend stops following the repository, and putting back what was changed by hand.
 	Suspend bool `json:"suspend,omitempty"`
+	// DriftPolicy says what becomes of changes by others to what this source brings: they are put back at once (Revert, the
+	// default), refused (Deny), or left until a commit changes the manifest (Keep).
+	DriftPolicy DriftPolicy `json:"driftPolicy,omitempty"`
 	// Timeout is how long a rollout may take to be healthy before it counts as failed. Defaults to 5m.
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 }
+
+// DriftPolicy says what becomes of what differs from Git.
+type DriftPolicy string
+
+const (
+	DriftRevert DriftPolicy = "Revert"
+	DriftDeny   DriftPolicy = "Deny"
+	DriftKeep   DriftPolicy = "Keep"
+)
 
 // GitRef names a commit. At most one field is set.
 type GitRef struct {

@@ -45,6 +45,9 @@ func gitSourceSpec(s *v1alpha1.GitSourceSpec, at *field.Path) field.ErrorList {
 	}
 	errs = append(errs, duration(s.Interval, intervalAtLeast, at.Child("interval"))...)
 	errs = append(errs, duration(s.Timeout, timeoutAtLeast, at.Child("timeout"))...)
+	if s.DriftPolicy != "" {
+		errs = append(errs, oneOf(s.DriftPolicy, at.Child("driftPolicy"), v1alpha1.DriftDeny, v1alpha1.DriftKeep, v1alpha1.DriftRevert)...)
+	}
 	if s.Auth != nil {
 		errs = append(errs, objectName(s.Auth.SecretRef.Name, at.Child("auth", "secretRef", "name"))...)
 		if strings.HasPrefix(s.URL, builtin) || strings.HasPrefix(s.URL, "file://") {

@@ -1033,6 +1033,13 @@ func schema_mainstay_reconcile_scheme_v1alpha1_GitSourceSpec(ref common.Referenc
 							Format:      "",
 						},
 					},
+					"driftPolicy": {
+						SchemaProps: spec.SchemaProps{
+							Description: "DriftPolicy says what becomes of changes by others to what this source brings: they are put back at once (Revert, the default), refused (Deny), or left until a commit changes the manifest (Keep).",
+							Type:        []string{"string"},
+							Format:      "",
+						},
+					},
 					"timeout": {
 						SchemaProps: spec.SchemaProps{
 							Description: "Timeout is how long a rollout may take to be healthy before it counts as failed. Defaults to 5m.",
