@@ -157,7 +157,7 @@ func (n *node) run(ctx context.Context, p part, o options) error {
 		return err
 	}
 	defer logs.Close()
-	args := []string{"run", "--no-color", "--keep-going", "--timeout=" + o.within.String(), "--procs=" + strconv.Itoa(p.procs), "--label-filter=" + p.filter,
+	args := []string{"run", "-v", "--no-color", "--keep-going", "--timeout=" + o.within.String(), "--procs=" + strconv.Itoa(p.procs), "--label-filter=" + p.filter,
 		"--output-dir=" + n.dir, "--json-report=" + p.name + ".json"}
 	if o.focus != "" {
 		args = append(args, "--focus="+o.focus)

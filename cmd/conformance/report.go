@@ -75,9 +75,18 @@ func (s spec) outcome() outcome {
 
 // readReports is how the tests of this run ended; those of the suite that it left out are there as not run.
 func readReports(dir string) (results, error) {
+	known, err := readResults(resultsFile)
+	if err != nil {
+		return nil, err
+	}
 	out := results{}
-	for _, name := range []string{"parallel.json", "serial.json"} {
-		specs, err := readReport(filepath.Join(dir, name))
+	for _, part := range []string{"parallel", "serial"} {
+		logged, err := readLog(filepath.Join(dir, part+".log"), known)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(out, logged)
+		specs, err := readReport(filepath.Join(dir, part+".json"))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -33,6 +33,21 @@ func TestReportsOfBothPartsAreReadTogether(t *testing.T) {
 	}
 }
 
+func TestOfACrashedSuiteTheLogIsRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "parallel.log")
+	write(t, file, "------\n• [5.030 seconds]\n[sig-a] One two [Feature] three [Conformance] [sig-a, Conformance]\n/x.go:1\n------\n"+
+		"• [FAILED] [0.2 seconds]\n[sig-a] Four [BeforeEach]  five [Conformance] [sig-a, Serial, Conformance]\n"+
+		"• [INTERRUPTED] [0.2 seconds]\n[sig-a] Six [It] seven [Conformance] [sig-a, Conformance]\n• [1.0 seconds]\n[sig-b] Nobody knows [It] this [sig-b, Slow]\n")
+	one, four := "[sig-a] One two [Feature] three [Conformance]", "[sig-a] Four  five [Conformance]"
+	got, err := readLog(file, results{one: notRun, four: notRun, "[sig-a] Six seven [Conformance]": notRun})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(results{one: passed, four: failed}, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestThePageCountsEachTestOnceAndNamesCauses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "causes.txt")
 	write(t, file, "# why\ncannot\ttwo nodes$\tit needs two nodes\nfails\tproxy\tno proxy yet\n")
