@@ -215,11 +215,13 @@ func metricTarget(t *autoscalingv2.MetricTarget, path *field.Path) field.ErrorLi
 	if t.Type != autoscalingv2.UtilizationMetricType && t.Type != autoscalingv2.ValueMetricType && t.Type != autoscalingv2.AverageValueMetricType {
 		errs = append(errs, field.Invalid(path.Child("type"), t.Type, "must be either Utilization, Value, or AverageValue"))
 	}
-	for name, q := range map[string]*resource.Quantity{"value": t.Value, "averageValue": t.AverageValue} {
+	positive := func(name string, q *resource.Quantity) {
 		if q != nil && q.Sign() != 1 {
-			errs = append(errs, field.Invalid(path.Child(name), q, "must be positive"))
+			errs = append(errs, field.Invalid(path.Child(name), q.String(), "must be positive"))
 		}
 	}
+	positive("value", t.Value)
+	positive("averageValue", t.AverageValue)
 	if n := t.AverageUtilization; n != nil && *n < 1 {
 		errs = append(errs, field.Invalid(path.Child("averageUtilization"), *n, "must be greater than 0"))
 	}
