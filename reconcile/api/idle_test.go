@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if dir := os.Getenv(durableFolder); dir != "" {
+		fmt.Fprintln(os.Stderr, serveDurably(dir))
+		os.Exit(1)
+	}
 	if text := os.Getenv(crowdOf); text != "" {
 		var c crowd
 		err := json.Unmarshal([]byte(text), &c)
