@@ -58,6 +58,8 @@ func FuzzRequests(f *testing.F) {
 		{"PATCH", "/apis/apps/v1/namespaces/default/deployments/web", "dryRun=All", "application/json-patch+json", `[{"op":"copy","from":"/spec","path":"/spec/template/spec/nodeSelector"}]`},
 		{"PATCH", "/apis/apps/v1/namespaces/default/deployments/web/status", "dryRun=All", "application/merge-patch+json", `{"status":{"replicas":-1},"spec":null}`},
 		{"DELETE", "/api/v1/namespaces/default/pods/one", "dryRun=All&gracePeriodSeconds=-5", jsonType, `{"preconditions":{"uid":"x"},"propagationPolicy":"Orphan"}`},
+		{"GET", "/api/v1/namespaces/default/pods/https:one:443/proxy/a/../b", "x=y", "", ""},
+		{"POST", "/api/v1/namespaces/default/services/:web:/proxy", "path=x", jsonType, "{}"},
 		{"DELETE", "/api/v1/namespaces/default/configmaps", "dryRun=All&labelSelector==", "", ""},
 	} {
 		f.Add(r.method, r.path, r.query, r.content, []byte(r.body))
