@@ -139,7 +139,7 @@ func TestKindsThatAreNotServedAreExplained(t *testing.T) {
 		{"a kind in an old version", "apps/v1beta1", "Deployment", "kind Deployment is in apps/v1, not in apps/v1beta1"},
 		{"a kind in the wrong group", "v1", "Deployment", "kind Deployment is in apps/v1, not in v1"},
 		{"a kind in no group", "", "Pod", "kind Pod is in v1, not in "},
-		{"a custom kind", "cert-manager.io/v1", "Certificate", "unknown kind Certificate in cert-manager.io/v1: custom kinds are not supported yet"},
+		{"a custom kind", "cert-manager.io/v1", "Certificate", "unknown kind Certificate in cert-manager.io/v1: no CustomResourceDefinition serves it"},
 		{"nothing that there is", "v1", "Zebra", "unknown kind Zebra in v1"},
 	} {
 		t.Run(row.says, func(t *testing.T) {
