@@ -8,12 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
@@ -262,6 +264,28 @@ func TestTheInternerForgetsWhenItIsFull(t *testing.T) {
 	}
 	if n.size > internAtMost+internLength {
 		t.Errorf("it keeps %d bytes", n.size)
+	}
+}
+
+func TestTheCodecKeepsWhatUsersDefine(t *testing.T) {
+	c := New(Options{}).Codec()
+	boat := func() *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "sea.example/v1", "kind": "Boat", "metadata": map[string]any{"name": "one", "namespace": "default", "labels": map[string]any{"a": "b"}},
+			"spec": map[string]any{"crew": int64(1) << 60, "share": 0.5, "sails": []any{"fore", nil, true}},
+		}}
+	}
+	data, err := c.Encode(boat())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It is read although nobody knows its definition yet.
+	o, err := c.Decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(boat(), o); d != "" {
+		t.Error(d)
 	}
 }
 
