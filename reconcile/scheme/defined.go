@@ -37,11 +37,11 @@ func (s *Scheme) In(at *store.Snapshot) Kinds {
 
 // Lookup is the kind of that name and version. The error is for users, as that of Scheme.Lookup.
 func (k Kinds) Lookup(gvk schema.GroupVersionKind) (*Kind, error) {
-	if known, err := k.Scheme.Lookup(gvk); err == nil || !definable(k.Scheme, gvk.Group) {
-		return known, err
-	}
 	d, ok := k.definitions()[gvk.GroupKind()]
-	if !ok {
+	switch {
+	case k.Scheme.Kind(gvk.GroupKind()) != nil, !ok && !definable(k.Scheme, gvk.Group):
+		return k.Scheme.Lookup(gvk)
+	case !ok:
 		return nil, k.undefined(gvk)
 	}
 	var served []string
