@@ -38,17 +38,24 @@ func newWhyCommand(at *place) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			k, err := kindNamed(cl.scheme, kind)
+			k, err := cl.kind(cmd.Context(), kind)
 			if err != nil {
 				return err
 			}
 			kinds := append(slices.Clone(healthKinds), corev1.SchemeGroupVersion.WithKind("Event").GroupKind())
-			if !slices.Contains(kinds, k.GroupKind()) {
+			if k.Defined == nil && !slices.Contains(kinds, k.GroupKind()) {
 				kinds = append(kinds, k.GroupKind())
 			}
 			s, err := cl.snapshot(cmd.Context(), kinds...)
 			if err != nil {
 				return err
+			}
+			if k.Defined != nil {
+				custom, err := cl.custom(cmd.Context(), k)
+				if err != nil {
+					return err
+				}
+				s = s.With(custom...)
 			}
 			o, err := find(s, k, namespace, name)
 			if err != nil {

@@ -57,6 +57,9 @@ func (s *Serving) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	return s.current, nil
 }
 
+// ProxyUser is who passes requests on to the servers that extend the API: these believe what he says of who asked.
+const ProxyUser = "front-proxy-client"
+
 // Client makes a certificate with which its holder is user, in groups, for a year. Both results are PEM.
 func (a *Authority) Client(user string, groups []string, now time.Time) (certificate, key []byte, err error) {
 	der, k, err := a.sign(&x509.Certificate{

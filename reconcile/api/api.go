@@ -20,6 +20,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
+	"github.com/mainstay-gitops/mainstay/reconcile/api/aggregate"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/custom"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/kubestore"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/registry"
@@ -79,6 +80,7 @@ type Server struct {
 	registry *registry.Registry
 	custom   *custom.Server
 	may      *access.Authorizer
+	others   *aggregate.Server
 	closing  chan struct{} // closed when streams must end
 	audited  io.Closer     // nil: no log is kept
 }

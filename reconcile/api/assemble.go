@@ -15,6 +15,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
 	"github.com/mainstay-gitops/mainstay/reconcile/admit"
+	"github.com/mainstay-gitops/mainstay/reconcile/api/aggregate"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/custom"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/registry"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -42,16 +43,22 @@ func (s *Server) assemble(who authenticator.Request) error {
 	s.custom = s.customServer(c)
 	c.ReadyzChecks = append(checks, healthz.NamedCheck("store", s.writable), healthz.NamedCheck("custom-resources", s.custom.Ready))
 
+	s.others = aggregate.New(aggregate.Config{
+		Scheme: s.Scheme, Store: s.Store, Resolver: services{s.Store}, Next: s.custom, Now: s.Now,
+		Certificate: func() (certificate, key []byte, err error) { return s.Authority.Client(access.ProxyUser, nil, s.Now()) },
+	})
+
 	var err error
 	if s.audited, err = s.Audit.apply(c); err != nil {
 		return err
 	}
-	generic, err := c.Complete(nil).New("mainstay", genericapiserver.NewEmptyDelegateWithCustomHandler(s.custom))
+	generic, err := c.Complete(nil).New("mainstay", genericapiserver.NewEmptyDelegateWithCustomHandler(s.others))
 	if err != nil {
 		return err
 	}
 	s.generic = generic
 	s.custom.Discovery, s.custom.Groups = generic.AggregatedDiscoveryGroupManager, generic.DiscoveryGroupManager
+	s.others.Discovery, s.others.Groups = generic.AggregatedDiscoveryGroupManager, generic.DiscoveryGroupManager
 	if err := s.install(c, who); err != nil {
 		return err
 	}

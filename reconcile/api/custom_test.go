@@ -281,11 +281,11 @@ func TestWhatIsDefinedIsServed(t *testing.T) {
 		}
 		for _, path := range []string{"/openapi/v2", "/openapi/v3/apis/sea.example/v1"} {
 			until(t, path+" describes it", func() (bool, error) {
-				text, err := c.raw(t, path, "application/json")
+				text, err := c.document(t, path, "application/json")
 				return strings.Contains(text, "How many sail"), err
 			})
 		}
-		if text, err := c.raw(t, "/openapi/v2", "application/json"); err != nil || !strings.Contains(text, "io.k8s.api.apps.v1.Deployment\"") {
+		if text, err := c.document(t, "/openapi/v2", "application/json"); err != nil || !strings.Contains(text, "io.k8s.api.apps.v1.Deployment\"") {
 			t.Errorf("the kinds that are not defined are not described any more: %v", err)
 		}
 	})
@@ -352,7 +352,7 @@ func TestWhatIsDefinedIsServed(t *testing.T) {
 	})
 }
 
-func (c *cluster) raw(t testing.TB, path, accept string) (string, error) {
+func (c *cluster) document(t testing.TB, path, accept string) (string, error) {
 	t.Helper()
 	b, err := restClient(t, c.admin(t)).Get().AbsPath(path).SetHeader("Accept", accept).DoRaw(t.Context())
 	return string(b), err
@@ -360,7 +360,7 @@ func (c *cluster) raw(t testing.TB, path, accept string) (string, error) {
 
 func (c *cluster) table(t testing.TB, path string) (table metav1.Table) {
 	t.Helper()
-	text, err := c.raw(t, path, "application/json;as=Table;v=v1;g=meta.k8s.io")
+	text, err := c.document(t, path, "application/json;as=Table;v=v1;g=meta.k8s.io")
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &table)
 	}

@@ -40,6 +40,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return s.sweep(ctx) })
 	g.Go(func() error { return s.custom.Run(ctx) })
+	g.Go(func() error { return s.others.Run(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()
 		close(s.closing)

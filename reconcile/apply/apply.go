@@ -110,7 +110,7 @@ func (p *Plan) Count(op Op) int {
 }
 
 // order ranks kinds: what others live in or refer to comes first. It is for people: all of a plan is written at once.
-var order = []string{"Namespace", "GitSource", "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "Secret", "ConfigMap", "Service"}
+var order = []string{"Namespace", "CustomResourceDefinition", "GitSource", "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "Secret", "ConfigMap", "Service"}
 
 func rank(kind string) int {
 	if i := slices.Index(order, kind); i >= 0 {

@@ -46,6 +46,7 @@ type preparation struct {
 	Request
 	s      *store.Snapshot // as it is
 	over   *store.Snapshot // with the namespaces and service accounts that the commit brings
+	kinds  scheme.Kinds    // with those that the commit defines
 	plan   *Plan
 	want   map[store.Key]bool
 	before map[store.Key]Item
@@ -54,8 +55,9 @@ type preparation struct {
 
 // Prepare makes the plan for a change on a snapshot. The error is a *Refusal with all that is wrong, or wraps ErrPrune.
 func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
+	own := *a // it learns the kinds that the change defines
 	p := &preparation{
-		Applier: a, Request: r, s: s, want: map[store.Key]bool{}, before: map[store.Key]Item{},
+		Applier: &own, Request: r, s: s, want: map[store.Key]bool{}, before: map[store.Key]Item{},
 		plan: &Plan{Source: r.Source, Commit: r.Change.Commit, Notes: slices.Clone(r.Change.Notes), Manifests: r.Change.Manifests},
 	}
 	if r.Before != nil {
@@ -77,32 +79,43 @@ func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
 	return p.plan, p.guard()
 }
 
-// overlay is the snapshot with what the change creates that other objects are admitted by.
+// overlay is the snapshot with what the change creates that other objects are admitted by, and with what it defines.
 func (p *preparation) overlay() {
+	p.over = p.s.With(p.brought(p.scheme.In(p.s), true, "CustomResourceDefinition.apiextensions.k8s.io")...)
+	p.kinds = p.scheme.In(p.over)
+	p.patcher = p.patcher.In(p.kinds)
+	p.over = p.over.With(p.brought(p.kinds, false, "Namespace", "ServiceAccount", "RuntimeClass.node.k8s.io")...)
+	for _, f := range p.Change.Files {
+		for _, d := range f.Documents {
+			p.want[p.key(d)] = true
+		}
+	}
+}
+
+// brought are the objects of some kinds that the change brings: those that are there already only if anew.
+func (p *preparation) brought(kinds scheme.Kinds, anew bool, of ...string) []store.Object {
 	var brought []store.Object
 	for _, f := range p.Change.Files {
 		for _, d := range f.Documents {
-			k := p.key(d)
-			p.want[k] = true
-			switch k.Kind.String() {
-			case "Namespace", "ServiceAccount", "RuntimeClass.node.k8s.io":
-			default:
+			k := keyOf(d.ID(kinds, p.Source.Default))
+			if !slices.Contains(of, k.Kind.String()) {
 				continue
 			}
-			if _, ok := p.s.Get(k); ok {
+			if _, ok := p.s.Get(k); ok && !anew {
 				continue
 			}
 			if o, err := p.scheme.Typed(d.Object); err == nil {
+				p.scheme.Default(o)
 				o.SetNamespace(k.Namespace)
 				brought = append(brought, o)
 			}
 		}
 	}
-	p.over = p.s.With(brought...)
+	return brought
 }
 
 func (p *preparation) key(d decode.Document) store.Key {
-	return keyOf(d.ID(p.scheme, p.Source.Default))
+	return keyOf(d.ID(p.kinds, p.Source.Default))
 }
 
 // fail notes an error at a field of a document; an empty field is the document.
@@ -157,24 +170,27 @@ func (p *preparation) document(d decode.Document) (Item, bool) {
 		p.fail(d.Origin, "metadata.name", "%s is being deleted: apply it again when it is gone", k)
 		return item, false
 	}
+	kind, live, ok := p.served(item)
+	if !ok {
+		return item, false
+	}
 	doc := inNamespace(d.Object, k.Namespace)
-	next, err := p.patcher.Apply(item.live, doc, p.Source.Manager(), true, p.Now)
+	next, err := p.patcher.Apply(live, doc, p.Source.Manager(), true, p.Now)
 	if err != nil {
 		p.fail(d.Origin, "", "%s", short(err.Error()))
 		return item, false
 	}
 	switch {
 	case !there:
-		return p.create(item, next)
+		return p.create(item, kind, next)
 	case next == live:
 		item.Op = Unchanged
 		return item, true
 	}
-	return p.update(item, next)
+	return p.update(item, kind, next, live)
 }
 
-func (p *preparation) create(item Item, next store.Object) (Item, bool) {
-	kind := p.scheme.Of(next)
+func (p *preparation) create(item Item, kind *scheme.Kind, next store.Object) (Item, bool) {
 	if pod, is := next.(*corev1.Pod); is {
 		if err := admit.RuntimeClass(p.over, pod); err != nil {
 			p.fail(item.Origin, "spec.runtimeClassName", "%s: %s", item.Key, err)
@@ -188,7 +204,7 @@ func (p *preparation) create(item Item, next store.Object) (Item, bool) {
 		p.fail(item.Origin, "metadata.namespace", "%s: %s", item.Key, err)
 		ok = false
 	}
-	item.Op, item.next = Create, next
+	item.Op, item.next = Create, stored(kind, next)
 	item.warnings = kind.Warnings(next, nil)
 	return item, ok
 }
@@ -206,18 +222,18 @@ func (p *preparation) account(item Item, o store.Object) bool {
 	return true
 }
 
-func (p *preparation) update(item Item, next store.Object) (Item, bool) {
-	kind := p.scheme.Of(next)
-	kind.PrepareUpdate(next, item.live)
-	item.Op, item.next = Update, next
-	if errs := kind.ValidateUpdate(next, item.live); len(errs) > 0 {
+// update plans the change of live to next, both as the document's version has them.
+func (p *preparation) update(item Item, kind *scheme.Kind, next, live store.Object) (Item, bool) {
+	kind.PrepareUpdate(next, live)
+	item.Op, item.next = Update, stored(kind, next)
+	if errs := kind.ValidateUpdate(next, live); len(errs) > 0 {
 		fresh := kind.Validate(next)
 		if len(fresh) > 0 || next.GetAnnotations()[ReplaceAnnotation] != "true" {
 			return item, p.valid(item, errs)
 		}
 		item.Op, item.next = Replace, nil // what is wrong is only that it was otherwise before
 	}
-	diff, err := p.patcher.Diff(item.live, next)
+	diff, err := p.patcher.Diff(live, next)
 	if err != nil {
 		p.fail(item.Origin, "", "%s", err)
 		return item, false

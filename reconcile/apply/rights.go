@@ -48,7 +48,7 @@ func (p *preparation) resource(i Item) schema.GroupResource {
 		if o == nil {
 			continue
 		}
-		if k := p.scheme.Of(o); k != nil {
+		if k := p.kinds.Of(o); k != nil {
 			return k.Resource()
 		}
 	}

@@ -250,7 +250,7 @@ func (d *Delivery) claim(key store.Key, c gitsource.Change) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for k := range apply.Wanted(d.Scheme, apply.SourceOf(g), c) {
+	for k := range apply.Wanted(d.Scheme.In(s), apply.SourceOf(g), c) {
 		for inv := range apply.Listing(s, k) {
 			if sourceOf(inv) != key {
 				d.claims[k] = key

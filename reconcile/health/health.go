@@ -8,6 +8,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -62,6 +65,12 @@ func Of(s *store.Snapshot, o store.Object) Status {
 		return job(s, o)
 	case *v1alpha1.GitSource:
 		return gitSource(o)
+	case *apiextensionsv1.CustomResourceDefinition:
+		return definition(o)
+	case *apiregistrationv1.APIService:
+		return apiService(o)
+	case *unstructured.Unstructured:
+		return custom(o)
 	}
 	return Status{State: Healthy}
 }

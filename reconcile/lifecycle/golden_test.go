@@ -8,6 +8,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/control/controltest"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -50,4 +51,8 @@ func TestANodeIsNotHeldForLostBeforeItCouldBeHeard(t *testing.T) {
 
 func TestAccountPlans(t *testing.T) {
 	controltest.Golden(t, Accounts{CA: []byte("a certificate")}, "testdata/accounts/*.txtar")
+}
+
+func TestAPIServicePlans(t *testing.T) {
+	controltest.Golden(t, APIServices{CA: []byte("a certificate"), Served: []schema.GroupVersion{{Version: "v1"}, {Group: "apps", Version: "v1"}}}, "testdata/apiservices/*.txtar")
 }

@@ -84,7 +84,7 @@ func (k *kind) merge(live store.Object, doc *unstructured.Unstructured, manager 
 
 // create is what merging doc with nothing yields, without merging.
 func (p *Patcher) create(k *kind, doc *unstructured.Unstructured, owned metav1.ManagedFieldsEntry, now time.Time) (store.Object, error) {
-	o, err := p.scheme.Typed(doc)
+	o, err := p.typed(k, doc)
 	if err != nil {
 		return nil, err
 	}

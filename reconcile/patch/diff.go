@@ -41,11 +41,11 @@ const (
 // status, nor what the system keeps in the metadata. Items of lists are named by their keys, as far as these identify
 // them: "spec.template.spec.containers[web].image".
 func (p *Patcher) Diff(old, new store.Object) ([]Difference, error) {
-	served := p.scheme.Of(new)
-	if served == nil || p.scheme.Of(old) != served {
+	gvk := p.scheme.Stored.Of(new)
+	k, err := p.kind(gvk)
+	if err != nil || p.scheme.Stored.Of(old) != gvk {
 		return nil, fmt.Errorf("compare %T with %T: they are not of one kind that is served", old, new)
 	}
-	k := p.kinds[served.GroupVersionKind]
 	t, err := k.typeOf()
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ func (p *Patcher) holds(k *kind, live store.Object, doc *unstructured.Unstructur
 	if err != nil {
 		return false
 	}
-	alone, err := p.scheme.Typed(doc)
+	alone, err := p.typed(k, doc)
 	if err != nil {
 		return false
 	}

@@ -7,10 +7,12 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -23,8 +25,10 @@ import (
 
 // A Patcher patches objects of the kinds of a scheme. It may be used from any number of goroutines.
 type Patcher struct {
-	scheme *scheme.Scheme
-	kinds  map[schema.GroupVersionKind]*kind
+	scheme  *scheme.Scheme
+	kinds   map[schema.GroupVersionKind]*kind
+	at      *scheme.Kinds // nil: none that users define
+	defined *definedKinds
 }
 
 // kind is what patching needs of one kind.
@@ -37,7 +41,7 @@ type kind struct {
 
 // New makes a Patcher. The merge schema is read at its first use.
 func New(s *scheme.Scheme) (*Patcher, error) {
-	p := &Patcher{scheme: s, kinds: map[schema.GroupVersionKind]*kind{}}
+	p := &Patcher{scheme: s, kinds: map[schema.GroupVersionKind]*kind{}, defined: &definedKinds{}}
 	types := s.OpenAPI.Converter(s.Runtime)
 	for _, k := range s.All() {
 		version := fieldpath.APIVersion(k.GroupVersion().String())
@@ -75,8 +79,15 @@ func (p *Patcher) kind(gvk schema.GroupVersionKind) (*kind, error) {
 	if k, ok := p.kinds[gvk]; ok {
 		return k, nil
 	}
-	_, err := p.scheme.Lookup(gvk)
-	return nil, err
+	if p.at == nil {
+		_, err := p.scheme.Lookup(gvk)
+		return nil, err
+	}
+	k, err := p.at.Lookup(gvk)
+	if err != nil {
+		return nil, err
+	}
+	return p.defined.get(k)
 }
 
 // asItIs converts nothing that is in the version that is asked for, which is the stored one but for what other owners say. Field owners are left out of what is merged: they
@@ -99,6 +110,13 @@ func withoutOwners(o runtime.Object) runtime.Object {
 	m, ok := o.(store.Object)
 	if !ok || m.GetManagedFields() == nil {
 		return o
+	}
+	if u, ok := m.(*unstructured.Unstructured); ok {
+		c := &unstructured.Unstructured{Object: maps.Clone(u.Object)}
+		meta := maps.Clone(u.Object["metadata"].(map[string]any))
+		delete(meta, "managedFields")
+		c.Object["metadata"] = meta
+		return c
 	}
 	c := shallow(m)
 	c.SetManagedFields(nil)

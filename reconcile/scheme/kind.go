@@ -29,6 +29,8 @@ type Kind struct {
 	Others     []string   // other subresources that it is served with: "log"
 	Versions   []*Version // more versions that it is served in; GroupVersionKind is the one that is stored
 
+	Defined *Defined // nil: it has a Go type
+
 	New     func() store.Object
 	NewList func() runtime.Object
 

@@ -15,7 +15,6 @@ admissionregistration.k8s.io/v1: MutatingAdmissionPolicy MutatingAdmissionPolicy
 apps/v1: ControllerRevision DaemonSet StatefulSet
 certificates.k8s.io/v1: ClusterTrustBundle PodCertificateRequest
 coordination.k8s.io/v1beta1: LeaseCandidate
-gateway.networking.k8s.io/v1: GRPCRoute Gateway GatewayClass HTTPRoute
 internal.apiserver.k8s.io/v1alpha1: StorageVersion
 lifecycle.k8s.io/v1alpha1: Eviction EvictionRequest
 resource.k8s.io/v1: DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice
@@ -73,7 +72,7 @@ func (s *Scheme) unknown(gvk schema.GroupVersionKind) error {
 			return fmt.Errorf("unknown kind %s in %s", gvk.Kind, in)
 		}
 	}
-	return fmt.Errorf("unknown kind %s in %s: custom kinds are not supported yet", gvk.Kind, in)
+	return fmt.Errorf("unknown kind %s in %s: no CustomResourceDefinition serves it", gvk.Kind, in)
 }
 
 // alike finds the kind whose name is nearest to a mistyped one: at most a third of its letters may be wrong.

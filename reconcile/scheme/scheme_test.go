@@ -8,12 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
@@ -139,7 +141,7 @@ func TestKindsThatAreNotServedAreExplained(t *testing.T) {
 		{"a kind in an old version", "apps/v1beta1", "Deployment", "kind Deployment is in apps/v1, not in apps/v1beta1"},
 		{"a kind in the wrong group", "v1", "Deployment", "kind Deployment is in apps/v1, not in v1"},
 		{"a kind in no group", "", "Pod", "kind Pod is in v1, not in "},
-		{"a custom kind", "cert-manager.io/v1", "Certificate", "unknown kind Certificate in cert-manager.io/v1: custom kinds are not supported yet"},
+		{"a custom kind", "cert-manager.io/v1", "Certificate", "unknown kind Certificate in cert-manager.io/v1: no CustomResourceDefinition serves it"},
 		{"nothing that there is", "v1", "Zebra", "unknown kind Zebra in v1"},
 	} {
 		t.Run(row.says, func(t *testing.T) {
@@ -262,6 +264,28 @@ func TestTheInternerForgetsWhenItIsFull(t *testing.T) {
 	}
 	if n.size > internAtMost+internLength {
 		t.Errorf("it keeps %d bytes", n.size)
+	}
+}
+
+func TestTheCodecKeepsWhatUsersDefine(t *testing.T) {
+	c := New(Options{}).Codec()
+	boat := func() *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "sea.example/v1", "kind": "Boat", "metadata": map[string]any{"name": "one", "namespace": "default", "labels": map[string]any{"a": "b"}},
+			"spec": map[string]any{"crew": int64(1) << 60, "share": 0.5, "sails": []any{"fore", nil, true}},
+		}}
+	}
+	data, err := c.Encode(boat())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It is read although nobody knows its definition yet.
+	o, err := c.Decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(boat(), o); d != "" {
+		t.Error(d)
 	}
 }
 
