@@ -154,10 +154,12 @@ func fits(signer string, asked *x509.CertificateRequest, usages []certificatesv1
 	case !slices.Equal(asked.Subject.Organization, []string{user.NodesGroup}):
 		return errors.New("subject organization is not system:nodes")
 	case len(asked.EmailAddresses) > 0:
+		//lint:ignore ST1005 Kubernetes says it like this
 		return errors.New("Email subjectAltNames are not allowed")
 	case len(asked.URIs) > 0:
 		return errors.New("URI subjectAltNames are not allowed")
 	case !strings.HasPrefix(asked.Subject.CommonName, nodePrefix):
+		//lint:ignore ST1005 Kubernetes says it like this
 		return errors.New("subject common name does not begin with system:node:")
 	}
 	if signer == certificatesv1.KubeletServingSignerName {
