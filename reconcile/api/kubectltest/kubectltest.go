@@ -12,9 +12,12 @@ import (
 	"testing"
 )
 
+// Oldest is the version of the oldest kubectl that everything must work with.
+const Oldest = "v1.32.13"
+
 // Versions are the oldest and the newest, by the folder of the module that each is.
 func Versions() map[string]string {
-	return map[string]string{"v0.32": "v1.32.13", "v0.37": "v1.37.2"}
+	return map[string]string{"v0.32": Oldest, "v0.37": "v1.37.2"}
 }
 
 // Build is the path of a kubectl. It is built once and kept in the user's cache folder: the first time takes minutes.
