@@ -85,7 +85,7 @@ func TestNetworkingDefaults(t *testing.T) {
 			`{apiVersion: networking.k8s.io/v1, kind: IngressClass, spec: {parameters: {kind: a, name: b, scope: Cluster}}}`},
 		{"a driver", `{apiVersion: storage.k8s.io/v1, kind: CSIDriver}`,
 			`{apiVersion: storage.k8s.io/v1, kind: CSIDriver, spec: {attachRequired: true, podInfoOnMount: false, storageCapacity: false, fsGroupPolicy: ReadWriteOnceWithFSType,
-			volumeLifecycleModes: [Persistent], requiresRepublish: false, seLinuxMount: false}}`},
+			volumeLifecycleModes: [Persistent], requiresRepublish: false, seLinuxMount: false, preventPodSchedulingIfMissing: false}}`},
 		{"endpoints", `{apiVersion: v1, kind: Endpoints, subsets: [{ports: [{port: 80}]}]}`, `{apiVersion: v1, kind: Endpoints, subsets: [{ports: [{port: 80, protocol: TCP}]}]}`},
 	} {
 		t.Run(row.says, func(t *testing.T) {
