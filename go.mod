@@ -73,6 +73,7 @@ require (
 	github.com/pquerna/cachecontrol v0.1.0 // indirect
 	gopkg.in/go-jose/go-jose.v2 v2.6.3 // indirect
 )
+require k8s.io/pod-security-admission v0.37.2
 
 require (
 	cel.dev/expr v0.25.1 // indirect

@@ -27,7 +27,7 @@ var (
 		"github.com/containerd/containerd": {"nodes/runtime/containerd", "cmd/bench"}, // the bare loop it measures against
 		"github.com/cilium/ebpf":           {"dataplane/bpf"},
 		"k8s.io/apiserver":                 {"reconcile/api", "reconcile/access", "reconcile/admit", "reconcile/scheme/openapi/generate"},
-		"k8s.io/apiextensions-apiserver":   {"reconcile/api", "reconcile/scheme"}, // scheme: the kind, its schemas and rules
+		"k8s.io/apiextensions-apiserver":   {"reconcile/admit", "reconcile/api", "reconcile/scheme"}, // scheme: the kind, its schemas and rules
 		"k8s.io/kube-aggregator":           {"reconcile/api", "reconcile/scheme"},
 		"k8s.io/kubectl":                   {"cmd/mainstay", "nodes/pod"}, // nodes/pod: its QoS classes
 		"k8s.io/kubernetes":                {},
