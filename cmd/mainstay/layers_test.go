@@ -27,7 +27,7 @@ var (
 		"github.com/containerd/containerd": {"nodes/runtime/containerd", "cmd/bench"}, // the bare loop it measures against
 		"github.com/cilium/ebpf":           {"dataplane/bpf"},
 		"k8s.io/apiserver":                 {"reconcile/api", "reconcile/access", "reconcile/admit", "reconcile/scheme/openapi/generate"},
-		"k8s.io/apiextensions-apiserver":   {"cmd/mainstay", "reconcile/api", "reconcile/scheme", "reconcile/health", "reconcile/lifecycle"}, // scheme: the kind, its schemas and rules; the others: its type
+		"k8s.io/apiextensions-apiserver":   {"cmd/mainstay", "reconcile/admit", "reconcile/api", "reconcile/scheme", "reconcile/health", "reconcile/lifecycle"}, // scheme: the kind, its schemas and rules; the others: its type
 		"k8s.io/kube-aggregator":           {"reconcile/api", "reconcile/scheme", "reconcile/health", "reconcile/lifecycle"},
 		"k8s.io/kubectl":                   {"cmd/mainstay", "nodes/pod"}, // nodes/pod: its QoS classes
 		"k8s.io/kubernetes":                {},

@@ -134,7 +134,8 @@ func (r *simRepo) commit() {
 	for key, a := range r.apps {
 		c.files["apps/"+key+".yaml"] = a.yaml()
 		if a.Namespace != metav1.NamespaceDefault {
-			c.files["namespaces/"+a.Namespace+".yaml"] = "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + a.Namespace + "}\n"
+			c.files["namespaces/"+a.Namespace+".yaml"] = "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + a.Namespace + "}\n" +
+				"---\napiVersion: v1\nkind: ResourceQuota\nmetadata: {name: most, namespace: " + a.Namespace + "}\nspec: {hard: {pods: 1000, count/replicasets.apps: 1000}}\n"
 		}
 	}
 	hash, err := tree.ParseHash(fmt.Sprintf("%040x", len(r.commits)))

@@ -197,7 +197,8 @@ func controllers(s *scheme.Scheme, used autoscale.Usage, began time.Time, servic
 	return []control.Controller{
 		lifecycle.System{ServiceAddress: services.Masked().Addr().Next(), API: api}, policy.Defaults{}, policy.Aggregation{},
 		signing.Requests{Authority: k.authority}, signing.TokenSecrets{Issuer: k.issuer, CA: ca},
-		lifecycle.APIServices{CA: ca, Served: slices.Concat(s.Groups()...)}, lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{}, lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{},
+		lifecycle.APIServices{CA: ca, Served: slices.Concat(s.Groups()...)}, lifecycle.Accounts{CA: ca}, lifecycle.Namespaces{}, lifecycle.Garbage{},
+		lifecycle.Nodes{Began: began}, lifecycle.TaintEviction{}, lifecycle.Quotas{},
 		workload.Deployment{}, workload.ReplicaSet{},
 		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{}, disruption.Budgets{Scheme: s}, autoscale.Autoscaler{Scheme: s, Usage: used},
 		network.Endpoints{}, network.LegacyEndpoints{}, network.Mirror{}, network.Given{Range: services},

@@ -26,10 +26,14 @@ const (
 	accessSeconds = 3607
 )
 
-// Account gives a new pod, which has its UID, what its service account brings it: the token and the certificate with which
-// it reaches the API, and secrets to pull images with. Who says no is left alone. It is idempotent. The error, an API
-// status, is that of an account that is not there; that of a namespace may yet come.
-func Account(s *store.Snapshot, p *corev1.Pod) error {
+// serviceAccount gives a new pod, which has a UID, what its service account brings it: the token and the certificate with
+// which it reaches the API, and secrets to pull images with. Who says no is left alone. It refuses an account that is not
+// there; that of a namespace may yet come.
+func serviceAccount(s *store.Snapshot, r *Request) error {
+	p := r.pod()
+	if p == nil || r.Operation != Create {
+		return nil
+	}
 	account, err := accountOf(s, p)
 	if err != nil {
 		return err
@@ -41,12 +45,6 @@ func Account(s *store.Snapshot, p *corev1.Pod) error {
 		mountAccess(p)
 	}
 	return nil
-}
-
-// CheckAccount tells why Account would refuse a pod: nil if it would not.
-func CheckAccount(s *store.Snapshot, p *corev1.Pod) error {
-	_, err := accountOf(s, p)
-	return err
 }
 
 // accountOf is the service account of a pod; nil: that of its namespace, which is not there yet.

@@ -69,14 +69,14 @@ func TestAPodGetsWhatItsServiceAccountBrings(t *testing.T) {
 		if err := yaml.UnmarshalStrict([]byte(row.spec), &p.Spec); err != nil {
 			t.Fatal(err)
 		}
-		if err := Account(s, p); err != nil || row.err != "" {
+		if err := serviceAccount(s, newPod(p)); err != nil || row.err != "" {
 			if err == nil || err.Error() != row.err {
 				t.Errorf("%s: %v, want %s", row.what, err, row.err)
 			}
 			continue
 		}
 		once := p.DeepCopy()
-		if err := Account(s, p); err != nil || cmp.Diff(once, p) != "" {
+		if err := serviceAccount(s, newPod(p)); err != nil || cmp.Diff(once, p) != "" {
 			t.Errorf("%s: the second time: %v %s", row.what, err, cmp.Diff(once, p))
 		}
 		var mounts, pulls []string

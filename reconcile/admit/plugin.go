@@ -6,52 +6,76 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/warning"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
-// Plugin is the chain as k8s.io/apiserver calls it, before it looks at the object itself. What it allows is asked again
-// inside the transaction: it is here so that a dry run is refused too, and so that the first error is the one that
-// Kubernetes would give.
-type Plugin struct{ Reader store.Reader }
+// Plugin is the chain as k8s.io/apiserver calls it. What must hold at the moment of the write is asked for again inside the
+// transaction: it is here so that a dry run is refused too, and so that the first error is the one that Kubernetes would
+// give.
+type Plugin struct {
+	Chain    *Chain
+	Policies *Policies // nil: there are none
+	Reader   store.Reader
+}
 
-var _ admission.MutationInterface = Plugin{}
+var (
+	_ admission.MutationInterface   = Plugin{}
+	_ admission.ValidationInterface = Plugin{}
+)
 
 // Handles implements admission.Interface.
-func (Plugin) Handles(op admission.Operation) bool {
-	return op == admission.Create || op == admission.Delete
-}
+func (Plugin) Handles(admission.Operation) bool { return true }
 
-// Admit implements admission.MutationInterface. It changes nothing but pods.
-func (p Plugin) Admit(_ context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
-	r := Request{Resource: a.GetResource().GroupResource(), Namespace: a.GetNamespace(), Name: a.GetName()}
-	if err := p.runtimeClass(a); err != nil {
+// Admit implements admission.MutationInterface. If a policy or a webhook has changed the object, all are asked once more
+// about what it has become.
+func (p Plugin) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if err := p.admit(ctx, a, o); err != nil {
 		return err
 	}
-	switch {
-	case a.GetOperation() == admission.Delete && a.GetSubresource() == "":
-		return Delete(r)
-	case a.GetOperation() != admission.Create:
+	again := a.GetReinvocationContext()
+	if !again.ShouldReinvoke() {
 		return nil
-	case r.Resource.Group == "" && r.Resource.Resource == "namespaces":
-		return nil // such a request bears its own name as its namespace
 	}
-	s := p.Reader.Snapshot()
-	if err := Create(s, r); err != nil {
-		return err
-	}
-	if pod, ok := a.GetObject().(*corev1.Pod); ok && r.Resource.Group == "" && r.Resource.Resource == "pods" && a.GetSubresource() == "" {
-		return podAdmitted(s, pod, a)
-	}
-	return nil
+	again.SetIsReinvoke()
+	return p.admit(ctx, a, o)
 }
 
-// podAdmitted does what Account does, for a pod that has no namespace and no identity yet.
-func podAdmitted(s *store.Snapshot, pod *corev1.Pod, a admission.Attributes) error {
-	pod.Namespace = a.GetNamespace()
-	if pod.UID == "" {
-		pod.UID = uuid.NewUUID()
-		defer func() { pod.UID = "" }() // whoever creates it gives it its own
+func (p Plugin) admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if err := p.mutate(ctx, a); err != nil {
+		return err
 	}
-	return Account(s, pod)
+	return p.Policies.Mutate(ctx, a, o)
+}
+
+func (p Plugin) mutate(ctx context.Context, a admission.Attributes) error {
+	if pod, ok := a.GetObject().(*corev1.Pod); ok && a.GetOperation() == admission.Create {
+		if pod.Namespace == "" {
+			pod.Namespace = a.GetNamespace()
+		}
+		if pod.UID == "" {
+			pod.UID = uuid.NewUUID()
+			defer func() { pod.UID = "" }() // whoever creates it gives it its own
+		}
+	}
+	return p.Chain.Mutate(p.Reader.Snapshot(), requestOf(ctx, a)).Err()
+}
+
+// Validate implements admission.ValidationInterface.
+func (p Plugin) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if err := p.Chain.Validate(p.Reader.Snapshot(), requestOf(ctx, a)).Err(); err != nil {
+		return err
+	}
+	return p.Policies.Validate(ctx, a, o)
+}
+
+func requestOf(ctx context.Context, a admission.Attributes) *Request {
+	return &Request{
+		Operation: Operation(a.GetOperation()), Kind: a.GetKind(), Resource: a.GetResource(), Subresource: a.GetSubresource(),
+		Namespace: a.GetNamespace(), Name: a.GetName(), Object: a.GetObject(), Old: a.GetOldObject(), Options: a.GetOperationOptions(),
+		User: a.GetUserInfo(), DryRun: a.IsDryRun(),
+		Warn: func(text string) { warning.AddWarning(ctx, "", text) },
+		Note: func(key, value string) { _ = a.AddAnnotation(key, value) }, // it fails only for a key that says otherwise already
+	}
 }

@@ -1,25 +1,23 @@
 package admit
 
 import (
-	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
-// RuntimeClass gives a new pod what its RuntimeClass brings: overhead, a node selector and tolerations. It is idempotent. The
-// error, an API status in the words of Kubernetes, is that of a class that is not there or does not go with the pod.
-func RuntimeClass(s *store.Snapshot, p *corev1.Pod) error {
-	no := func(format string, args ...any) error {
-		return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, p.Name, fmt.Errorf("pod rejected: "+format, args...))
+// runtimeClass gives a new pod what its RuntimeClass brings: overhead, a node selector and tolerations. It refuses a class
+// that is not there or does not go with the pod.
+func runtimeClass(s *store.Snapshot, r *Request) error {
+	p := r.pod()
+	if p == nil || r.Operation != Create {
+		return nil
 	}
+	no := func(format string, args ...any) error { return r.forbidf("pod rejected: "+format, args...) }
 	class := &nodev1.RuntimeClass{}
 	if name := p.Spec.RuntimeClassName; name != nil && *name != "" {
 		var ok bool
@@ -55,13 +53,4 @@ func RuntimeClass(s *store.Snapshot, p *corev1.Pod) error {
 		}
 	}
 	return nil
-}
-
-// runtimeClass does that for a request.
-func (p Plugin) runtimeClass(a admission.Attributes) error {
-	pod, ok := a.GetObject().(*corev1.Pod)
-	if !ok || a.GetOperation() != admission.Create || a.GetSubresource() != "" {
-		return nil
-	}
-	return RuntimeClass(p.Reader.Snapshot(), pod)
 }

@@ -45,7 +45,7 @@ func TestAPodGetsWhatItsRuntimeClassBrings(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := ""
-		if err := RuntimeClass(m.Snapshot(), p); err != nil {
+		if err := runtimeClass(m.Snapshot(), newPod(p)); err != nil {
 			got = err.Error()
 		}
 		if got != row.err {

@@ -20,6 +20,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/access"
+	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/aggregate"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/custom"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/kubestore"
@@ -76,6 +77,7 @@ type Config struct {
 // A Server serves the API. Its handler works from New on; Run, which is called once, lets others reach it.
 type Server struct {
 	Config
+	chain    *admit.Chain
 	generic  *genericapiserver.GenericAPIServer
 	registry *registry.Registry
 	custom   *custom.Server
@@ -90,9 +92,9 @@ func New(c Config) (*Server, error) {
 	if len(c.Listeners) == 0 {
 		return nil, errors.New("assemble the API: it has no listener")
 	}
-	s := &Server{Config: c, may: access.NewAuthorizer(c.Store.Snapshot), closing: make(chan struct{})}
+	s := &Server{Config: c, chain: admit.New(c.Scheme), may: access.NewAuthorizer(c.Store.Snapshot), closing: make(chan struct{})}
 	s.registry = registry.New(registry.Options{
-		Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Streams: c.Streams, Usage: c.Usage, Node: c.Node, Dial: c.Dial, Issuer: c.Issuer, Assign: c.Assign, Owned: c.Owned, Now: c.Now, Closing: s.closing,
+		Scheme: c.Scheme, Store: c.Store, Logs: c.Logs, Streams: c.Streams, Usage: c.Usage, Node: c.Node, Dial: c.Dial, Issuer: c.Issuer, Chain: s.chain, Assign: c.Assign, Owned: c.Owned, Now: c.Now, Closing: s.closing,
 	})
 	var accounts authenticator.Token
 	if c.Issuer != nil {

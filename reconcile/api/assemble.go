@@ -29,8 +29,10 @@ func (s *Server) assemble(who authenticator.Request) error {
 	c.Authentication.Authenticator = custom.Authenticate(who)
 	c.Authentication.APIAudiences = authenticator.Audiences{access.IssuerName}
 	c.Authorization.Authorizer = s.may
-	c.AdmissionControl = admission.NewChainHandler(admit.Plugin{Reader: s.Store}, access.Guard{State: s.Store.Snapshot})
 	long := genericfilters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("attach", "exec", "log", "portforward", "proxy"))
+	policies := s.chain.Policies(s.Store.Snapshot)
+	policies.Authorizer = c.Authorization.Authorizer
+	c.AdmissionControl = admission.NewChainHandler(admit.Plugin{Chain: s.chain, Policies: policies, Reader: s.Store}, access.Guard{State: s.Store.Snapshot})
 	c.LongRunningFunc = func(r *http.Request, info *request.RequestInfo) bool {
 		return s.Handlers[r.URL.Path] != nil || long(r, info)
 	}
@@ -44,7 +46,7 @@ func (s *Server) assemble(who authenticator.Request) error {
 	c.ReadyzChecks = append(checks, healthz.NamedCheck("store", s.writable), healthz.NamedCheck("custom-resources", s.custom.Ready))
 
 	s.others = aggregate.New(aggregate.Config{
-		Scheme: s.Scheme, Store: s.Store, Resolver: services{s.Store}, Next: s.custom, Now: s.Now,
+		Scheme: s.Scheme, Store: s.Store, Resolver: admit.Services{Snapshot: s.Store.Snapshot}, Next: s.custom, Now: s.Now,
 		Certificate: func() (certificate, key []byte, err error) { return s.Authority.Client(access.ProxyUser, nil, s.Now()) },
 	})
 
@@ -75,9 +77,9 @@ func (s *Server) assemble(who authenticator.Request) error {
 // customServer answers for the kinds that are defined.
 func (s *Server) customServer(c *genericapiserver.Config) *custom.Server {
 	return custom.New(custom.Config{
-		Store: s.Store, Intern: s.registry.Intern, Pins: s.registry.Pins(), Bookmarks: registry.BookmarkEach, Closing: s.closing,
+		Store: s.Store, Chain: s.chain, Intern: s.registry.Intern, Pins: s.registry.Pins(), Bookmarks: registry.BookmarkEach, Closing: s.closing,
 		Loopback:  custom.NewLoopback(func() http.Handler { return s.generic.Handler }),
-		Admission: c.AdmissionControl, Authorizer: c.Authorization.Authorizer, Resolver: services{s.Store}, Version: c.EffectiveVersion,
+		Admission: c.AdmissionControl, Authorizer: c.Authorization.Authorizer, Resolver: admit.Services{Snapshot: s.Store.Snapshot}, Version: c.EffectiveVersion,
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mainstay-gitops/mainstay/gitsource"
 	"github.com/mainstay-gitops/mainstay/gitsource/decode"
+	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/patch"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
@@ -109,8 +110,9 @@ func (p *Plan) Count(op Op) int {
 	return n
 }
 
-// order ranks kinds: what others live in or refer to comes first. It is for people: all of a plan is written at once.
-var order = []string{"Namespace", "CustomResourceDefinition", "GitSource", "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "Secret", "ConfigMap", "Service"}
+// order ranks kinds: what others live in, are limited by or refer to comes first. All of a plan is written at once, but a
+// quota must be as the plan has it before something is taken of it.
+var order = []string{"Namespace", "CustomResourceDefinition", "LimitRange", "ResourceQuota", "PriorityClass", "GitSource", "ServiceAccount", "ClusterRole", "Role", "ClusterRoleBinding", "RoleBinding", "Secret", "ConfigMap", "Service"}
 
 func rank(kind string) int {
 	if i := slices.Index(order, kind); i >= 0 {
@@ -156,6 +158,7 @@ func (r *Refusal) Error() string {
 type Applier struct {
 	scheme  *scheme.Scheme
 	patcher *patch.Patcher
+	chain   *admit.Chain
 	assign  func(tx *store.Tx, old, new store.Object) error
 }
 
@@ -165,7 +168,7 @@ func New(s *scheme.Scheme, p *patch.Patcher, assign func(tx *store.Tx, old, new 
 	if assign == nil {
 		assign = func(*store.Tx, store.Object, store.Object) error { return nil }
 	}
-	return &Applier{s, p, assign}
+	return &Applier{s, p, admit.New(s), assign}
 }
 
 func keyOf(id decode.ID) store.Key {

@@ -1,10 +1,16 @@
 package apply
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/mainstay-gitops/mainstay/gitsource/decode"
+	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -18,8 +24,11 @@ func (a *Applier) Execute(tx *store.Tx, p *Plan, now time.Time, rng *rand.Rand) 
 			return fmt.Errorf("apply %s: %w", i.Key, store.ErrConflict)
 		}
 	}
-	for _, i := range p.Items {
+	for _, i := range inOrder(p.Items) {
 		if err := a.write(tx, i, now); err != nil {
+			if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+				return i.refusal(p, err)
+			}
 			return fmt.Errorf("apply %s: %w", i.Key, err)
 		}
 	}
@@ -31,6 +40,13 @@ func (a *Applier) write(tx *store.Tx, i Item, now time.Time) error {
 	case Create, Update:
 		// The plan may be executed again after a transaction that did not come to be.
 		next := i.next.DeepCopyObject().(store.Object)
+		op := admit.Create
+		if i.live != nil {
+			op = admit.Update
+		}
+		if err := a.chain.Commit(tx, admit.For(a.scheme.Of(next), op, i.live, next)); err != nil {
+			return err
+		}
 		if err := a.assign(tx, i.live, next); err != nil {
 			return err
 		}
@@ -42,6 +58,27 @@ func (a *Applier) write(tx *store.Tx, i Item, now time.Time) error {
 		return control.Remove(tx, a.scheme.Of(i.live), i.live, "", now)
 	}
 	return nil
+}
+
+// inOrder has quotas and the like that go away go first: they have no say in the rest.
+func inOrder(items []Item) []Item {
+	items = slices.Clone(items)
+	slices.SortStableFunc(items, func(a, b Item) int {
+		first := func(i Item) int {
+			if i.Op == Prune && i.Key.Namespace != "" && admit.Ground(i.Key.Kind) {
+				return 0
+			}
+			return 1
+		}
+		return first(a) - first(b)
+	})
+	return items
+}
+
+// refusal is what is said of a plan that was admitted when it was made, and is not any more.
+func (i Item) refusal(p *Plan, err error) error {
+	e := decode.Error{Path: i.Origin.Path, Line: i.Origin.Line, Message: fmt.Sprintf("%s: %s", i.Key, err)}
+	return &Refusal{decode.Errors{e}, p.Manifests}
 }
 
 // record brings the inventories up to date. They are nobody else's to write, so there is nothing to be checked.

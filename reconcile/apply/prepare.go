@@ -2,6 +2,7 @@ package apply
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -45,19 +45,28 @@ type preparation struct {
 	*Applier
 	Request
 	s      *store.Snapshot // as it is
-	over   *store.Snapshot // with the namespaces and service accounts that the commit brings
+	over   *store.Snapshot // with what the commit brings that others are admitted by, and what it takes of quotas
 	kinds  scheme.Kinds    // with those that the commit defines
 	plan   *Plan
 	want   map[store.Key]bool
 	before map[store.Key]Item
-	errs   decode.Errors
+	ready  map[store.Key]planned // of the grounds
+
+	policies *admit.Policies // on over
+	errs     decode.Errors
+}
+
+// planned is an Item, and whether it can be applied.
+type planned struct {
+	item Item
+	ok   bool
 }
 
 // Prepare makes the plan for a change on a snapshot. The error is a *Refusal with all that is wrong, or wraps ErrPrune.
 func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
 	own := *a // it learns the kinds that the change defines
 	p := &preparation{
-		Applier: &own, Request: r, s: s, want: map[store.Key]bool{}, before: map[store.Key]Item{},
+		Applier: &own, Request: r, s: s, want: map[store.Key]bool{}, before: map[store.Key]Item{}, ready: map[store.Key]planned{},
 		plan: &Plan{Source: r.Source, Commit: r.Change.Commit, Notes: slices.Clone(r.Change.Notes), Manifests: r.Change.Manifests},
 	}
 	if r.Before != nil {
@@ -65,11 +74,18 @@ func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
 			p.before[i.Key] = i
 		}
 	}
+	p.define()
+	for _, f := range r.Change.Files {
+		for _, d := range f.Documents {
+			p.want[p.key(d)] = true
+		}
+	}
+	p.policies = a.chain.Policies(func() *store.Snapshot { return p.over })
+	p.removals()
 	p.overlay()
 	for _, f := range r.Change.Files {
 		p.file(f)
 	}
-	p.removals()
 	p.rights()
 	slices.SortStableFunc(p.plan.Items, compareItems)
 	p.warn()
@@ -79,39 +95,64 @@ func (a *Applier) Prepare(s *store.Snapshot, r Request) (*Plan, error) {
 	return p.plan, p.guard()
 }
 
-// overlay is the snapshot with what the change creates that other objects are admitted by, and with what it defines.
-func (p *preparation) overlay() {
-	p.over = p.s.With(p.brought(p.scheme.In(p.s), true, "CustomResourceDefinition.apiextensions.k8s.io")...)
-	p.kinds = p.scheme.In(p.over)
-	p.patcher = p.patcher.In(p.kinds)
-	p.over = p.over.With(p.brought(p.kinds, false, "Namespace", "ServiceAccount", "RuntimeClass.node.k8s.io")...)
+// define learns the kinds that the change defines, also where it defines one anew.
+func (p *preparation) define() {
+	var defined []store.Object
 	for _, f := range p.Change.Files {
 		for _, d := range f.Documents {
-			p.want[p.key(d)] = true
-		}
-	}
-}
-
-// brought are the objects of some kinds that the change brings: those that are there already only if anew.
-func (p *preparation) brought(kinds scheme.Kinds, anew bool, of ...string) []store.Object {
-	var brought []store.Object
-	for _, f := range p.Change.Files {
-		for _, d := range f.Documents {
-			k := keyOf(d.ID(kinds, p.Source.Default))
-			if !slices.Contains(of, k.Kind.String()) {
-				continue
-			}
-			if _, ok := p.s.Get(k); ok && !anew {
+			if d.Object.GetKind() != "CustomResourceDefinition" {
 				continue
 			}
 			if o, err := p.scheme.Typed(d.Object); err == nil {
 				p.scheme.Default(o)
-				o.SetNamespace(k.Namespace)
-				brought = append(brought, o)
+				defined = append(defined, o)
 			}
 		}
 	}
-	return brought
+	p.over = p.s.With(defined...)
+	p.kinds = p.scheme.In(p.over)
+	p.patcher = p.patcher.In(p.kinds)
+}
+
+// overlay plans what others are admitted by first, so that the rest is planned on a state that has it. What is wrong with such
+// an object is said of it alone: others find it there.
+func (p *preparation) overlay() {
+	var gone []store.Key
+	for _, i := range p.plan.Items {
+		if i.Op == Prune && admit.Ground(i.Key.Kind) {
+			gone = append(gone, i.Key)
+		}
+	}
+	p.over = p.over.Without(gone...)
+	var grounds []decode.Document
+	for _, f := range p.Change.Files {
+		for _, d := range f.Documents {
+			if admit.Ground(p.key(d).Kind) {
+				grounds = append(grounds, d)
+			}
+		}
+	}
+	slices.SortStableFunc(grounds, func(a, b decode.Document) int {
+		return cmp.Compare(rank(p.key(a).Kind.Kind), rank(p.key(b).Kind.Kind))
+	})
+	for _, d := range grounds {
+		k := p.key(d)
+		if _, twice := p.ready[k]; twice {
+			continue
+		}
+		item, ok := p.document(d)
+		p.ready[k] = planned{item, ok}
+		o := item.next
+		if !ok && item.live == nil {
+			o, _ = p.scheme.Typed(d.Object)
+			if o != nil {
+				o.SetNamespace(k.Namespace)
+			}
+		}
+		if o != nil {
+			p.over = p.over.With(o)
+		}
+	}
 }
 
 func (p *preparation) key(d decode.Document) store.Key {
@@ -131,7 +172,7 @@ func (p *preparation) fail(o decode.Origin, path, format string, args ...any) {
 func (p *preparation) file(f gitsource.File) {
 	inv := inventoryOf(p.Source, p.Change.Commit, f)
 	for _, d := range f.Documents {
-		item, ok := p.document(d)
+		item, ok := p.planned(d)
 		if !ok {
 			continue
 		}
@@ -149,6 +190,14 @@ func (p *preparation) file(f gitsource.File) {
 	case len(inv.Spec.Objects) > 0:
 		p.plan.inventories = append(p.plan.inventories, inv)
 	}
+}
+
+// planned is the plan for a document, which may have been made already.
+func (p *preparation) planned(d decode.Document) (Item, bool) {
+	if r, ok := p.ready[p.key(d)]; ok && r.item.doc.Object == d.Object {
+		return r.item, r.ok
+	}
+	return p.document(d)
 }
 
 // document plans one object. False: it cannot be applied, and the reason is noted.
@@ -191,39 +240,68 @@ func (p *preparation) document(d decode.Document) (Item, bool) {
 }
 
 func (p *preparation) create(item Item, kind *scheme.Kind, next store.Object) (Item, bool) {
-	if pod, is := next.(*corev1.Pod); is {
-		if err := admit.RuntimeClass(p.over, pod); err != nil {
-			p.fail(item.Origin, "spec.runtimeClassName", "%s: %s", item.Key, err)
-			return item, false
-		}
-	}
-	kind.PrepareCreate(next, control.UID(p.Rand), p.Now)
-	ok := p.valid(item, kind.Validate(next)) && p.account(item, next)
-	request := admit.Request{Resource: kind.Resource(), Namespace: item.Key.Namespace, Name: item.Key.Name}
-	if err := admit.Create(p.over, request); err != nil {
-		p.fail(item.Origin, "metadata.namespace", "%s: %s", item.Key, err)
-		ok = false
-	}
+	uid := control.UID(p.Rand)
+	next.SetUID(uid)
+	kind.Default(next)
+	r := p.asked(item, admit.For(kind, admit.Create, nil, next))
+	ok := p.changed(item, r)
+	kind.PrepareCreate(next, uid, p.Now)
+	ok = p.valid(item, kind.Validate(next)) && ok
 	item.Op, item.next = Create, stored(kind, next)
 	item.warnings = kind.Warnings(next, nil)
-	return item, ok
+	return item, p.judged(item, r, ok)
 }
 
-// account gives a pod what its service account brings, which may come with the same commit.
-func (p *preparation) account(item Item, o store.Object) bool {
-	pod, is := o.(*corev1.Pod)
-	if !is {
-		return true
+// asked has what is said of r told to the user.
+func (p *preparation) asked(item Item, r *admit.Request) *admit.Request {
+	r.Warn = func(text string) {
+		p.plan.Notes = append(p.plan.Notes, decode.Note{Path: item.Origin.Path, Line: item.Origin.Line, Message: fmt.Sprintf("%s: %s", item.Key, text)})
 	}
-	if err := admit.Account(p.over, pod); err != nil {
-		p.fail(item.Origin, "spec.serviceAccountName", "%s: %s", item.Key, err)
+	return r.By(p.Source.Manager())
+}
+
+// changed has the chain change what r is about, and tells whether it is admitted so far.
+func (p *preparation) changed(item Item, r *admit.Request) bool {
+	if !p.admitted(item, p.chain.Mutate(p.over, r)) {
 		return false
 	}
-	return true
+	return p.agreed(item, p.policies.MutateRequest(context.Background(), r))
+}
+
+// agreed notes what policies say against an item, and tells whether that is nothing.
+func (p *preparation) agreed(item Item, err error) bool {
+	if err != nil {
+		p.fail(item.Origin, "", "%s: %s", item.Key, err)
+	}
+	return err == nil
+}
+
+// admitted notes refusals, and tells whether there are none.
+func (p *preparation) admitted(item Item, refused admit.Refusals) bool {
+	for _, r := range refused {
+		p.fail(item.Origin, r.Field, "%s: %s", item.Key, r.Err)
+	}
+	return len(refused) == 0
+}
+
+// judged asks the rest of the chain about an object that is ready to be written, and takes what it needs of quotas. Of what is
+// wrong already, quotas need not be asked.
+func (p *preparation) judged(item Item, r *admit.Request, ok bool) bool {
+	if ok = p.admitted(item, p.chain.Validate(p.over, r)) && ok; !ok {
+		return false
+	}
+	if !p.agreed(item, p.policies.ValidateRequest(context.Background(), r)) {
+		return false
+	}
+	over, refused := p.chain.Charge(p.over, r)
+	p.over = over
+	return p.admitted(item, refused)
 }
 
 // update plans the change of live to next, both as the document's version has them.
 func (p *preparation) update(item Item, kind *scheme.Kind, next, live store.Object) (Item, bool) {
+	r := p.asked(item, admit.For(kind, admit.Update, live, next))
+	admitted := p.changed(item, r)
 	kind.PrepareUpdate(next, live)
 	item.Op, item.next = Update, stored(kind, next)
 	if errs := kind.ValidateUpdate(next, live); len(errs) > 0 {
@@ -239,8 +317,8 @@ func (p *preparation) update(item Item, kind *scheme.Kind, next, live store.Obje
 		return item, false
 	}
 	item.Diff = diff
-	item.warnings = kind.Warnings(next, item.live)
-	return item, true
+	item.warnings = kind.Warnings(next, live)
+	return item, p.judged(item, r, admitted)
 }
 
 // warn notes what of valid objects has no effect.
@@ -357,6 +435,9 @@ func (p *preparation) removed(inv *v1alpha1.Inventory) {
 		item.live = live
 		if !p.Source.Prune || live.GetAnnotations()[PruneAnnotation] == "disabled" || p.Claimed != nil && p.Claimed(k) {
 			item.Op = Keep
+		}
+		if kind := p.kinds.Of(live); item.Op == Prune && kind != nil {
+			p.agreed(item, p.policies.ValidateRequest(context.Background(), p.asked(item, admit.For(kind, admit.Delete, live, nil))))
 		}
 		p.plan.Items = append(p.plan.Items, item)
 	}

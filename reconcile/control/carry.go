@@ -1,12 +1,14 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -17,18 +19,30 @@ import (
 
 // A Carrier writes plans. It is the one way by which the inside of Mainstay writes to the store: controllers, the scheduler
 // and the nodes.
-type Carrier struct{ scheme *scheme.Scheme }
+type Carrier struct {
+	scheme *scheme.Scheme
+	chain  *admit.Chain
+}
 
 // NewCarrier makes a Carrier.
-func NewCarrier(s *scheme.Scheme) *Carrier { return &Carrier{s} }
+func NewCarrier(s *scheme.Scheme) *Carrier { return &Carrier{s, admit.New(s)} }
 
 // Carry writes p, all of it or, if it returns an error, nothing. It was planned in w by the named writer. ErrConflict: what
 // it was planned on has changed, plan again.
 func (c *Carrier) Carry(tx *store.Tx, w World, by string, p Plan) error {
+	state := tx.Snapshot // with what the plan takes of quotas
 	for _, write := range p.Writes {
 		if err := c.check(tx, w, write); err != nil {
 			return err
 		}
+		if write.Op != Create {
+			continue
+		}
+		over, err := c.admit(state, w, write.Object)
+		if err != nil {
+			return &Refused{write.Object, err}
+		}
+		state = over
 	}
 	for _, write := range p.Writes {
 		if err := c.write(tx, w, write); err != nil {
@@ -88,14 +102,8 @@ func (c *Carrier) write(tx *store.Tx, w World, write Write) error {
 	if kind == nil {
 		return fmt.Errorf("%s %T: no such kind", write.Op, o)
 	}
-	if p, ok := o.(*corev1.Pod); ok && write.Op == Create {
-		if err := admit.RuntimeClass(tx.Snapshot, p); err != nil {
-			return err
-		}
-	}
 	if write.Op == Create {
-		kind.PrepareCreate(o, UID(w.Rand), w.Now)
-		if err := admitted(tx, o); err != nil {
+		if err := c.chain.Commit(tx, admit.For(kind, admit.Create, nil, o)); err != nil {
 			return err
 		}
 		return tx.Create(o)
@@ -111,12 +119,47 @@ func (c *Carrier) write(tx *store.Tx, w World, write Write) error {
 	return tx.Update(o)
 }
 
-// admitted gives a new object what the state of the cluster brings it.
-func admitted(tx *store.Tx, o store.Object) error {
-	if p, ok := o.(*corev1.Pod); ok {
-		return admit.Account(tx.Snapshot, p)
+// Refused says that what a plan creates is not admitted, and why. Nothing of the plan is written.
+type Refused struct {
+	Object store.Object
+	Err    error // an API status
+}
+
+func (r *Refused) Error() string { return "Error creating: " + r.Err.Error() }
+func (r *Refused) Unwrap() error { return r.Err }
+
+// admit makes of o what is written when it is created in s, and returns s with what that takes of quotas. What the chain says
+// of a pod may not go together with what its template says, so that is looked at again.
+func (c *Carrier) admit(s *store.Snapshot, w World, o store.Object) (*store.Snapshot, error) {
+	kind := c.scheme.Of(o)
+	if kind == nil {
+		return s, fmt.Errorf("create a %T: no such kind", o)
 	}
-	return nil
+	uid := UID(w.Rand)
+	o.SetUID(uid)
+	kind.Default(o)
+	r := admit.For(kind, admit.Create, nil, o)
+	if err := c.chain.Mutate(s, r).Err(); err != nil {
+		return s, err
+	}
+	policies := c.chain.Pure(s)
+	if err := policies.MutateRequest(context.Background(), r); err != nil {
+		return s, err
+	}
+	kind.PrepareCreate(o, uid, w.Now)
+	if p, ok := o.(*corev1.Pod); ok && p.Annotations[admit.LimitedAnnotation] != "" {
+		if errs := kind.Validate(o); len(errs) > 0 {
+			return s, apierrors.NewInvalid(kind.GroupVersionKind.GroupKind(), o.GetName(), errs)
+		}
+	}
+	if err := c.chain.Validate(s, r).Err(); err != nil {
+		return s, err
+	}
+	if err := policies.ValidateRequest(context.Background(), r); err != nil {
+		return s, err
+	}
+	over, refused := c.chain.Charge(s, r)
+	return over, refused.Err()
 }
 
 // Remove deletes live, which is of that kind, the way that its kind is deleted: at once, or by marking it as ending.

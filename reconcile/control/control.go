@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
@@ -61,6 +62,26 @@ type World struct {
 	*store.Snapshot
 	Now  time.Time
 	Rand *rand.Rand // names and UIDs come from here
+
+	Admission *admit.Chain // what is asked of objects that are created; nil: nothing
+}
+
+// A Trial tries what a plan is about to create, in a state in which what it tried before counts.
+type Trial struct {
+	chain *admit.Chain
+	state *store.Snapshot
+}
+
+// Trial begins one in w.
+func (w World) Trial() *Trial { return &Trial{w.Admission, w.Snapshot} }
+
+// Create tells why o, which is not written to, would not be admitted: nil if it would. It is asked again when it is written.
+func (t *Trial) Create(o store.Object) error {
+	over, err := t.chain.Try(t.state, o)
+	if err == nil {
+		t.state = over
+	}
+	return err
 }
 
 // A Plan is one transaction, and when to look again.

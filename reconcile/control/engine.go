@@ -153,7 +153,7 @@ func (e *Engine) wake(s *store.Snapshot, c store.Change) {
 // its key planned again.
 func (e *Engine) do(ctx context.Context, items []item) {
 	s := e.store.Snapshot()
-	w := World{Snapshot: s, Now: e.opts.Now(), Rand: e.opts.Rand}
+	w := World{Snapshot: s, Now: e.opts.Now(), Rand: e.opts.Rand, Admission: e.carrier.chain}
 	type planned struct {
 		item
 		plan Plan
@@ -184,9 +184,18 @@ func (e *Engine) do(ctx context.Context, items []item) {
 			return nil
 		})
 		for i := range plans {
-			plans[i].err = errors.Join(plans[i].err, err)
+			if plans[i].err == nil {
+				plans[i].err = err
+			}
 		}
 	}
+	var refused []refusal
+	for _, p := range plans {
+		if r, ok := errors.AsType[*Refused](p.err); ok {
+			refused = append(refused, refusal{e.controllers[p.controller].Name(), p.key, r})
+		}
+	}
+	e.tell(ctx, w, refused)
 	for _, p := range plans {
 		switch {
 		case errors.Is(p.err, store.ErrConflict):
@@ -200,6 +209,35 @@ func (e *Engine) do(ctx context.Context, items []item) {
 		default:
 			e.queue.Done(p.item, p.plan.After, p.err)
 		}
+	}
+}
+
+// A refusal is a plan that was not admitted.
+type refusal struct {
+	by  string
+	key store.Key
+	why *Refused
+}
+
+// tell records what was refused as events about whose plan it was. The plans are tried again later.
+func (e *Engine) tell(ctx context.Context, w World, refused []refusal) {
+	if len(refused) == 0 {
+		return
+	}
+	_, err := e.store.Update(ctx, "controllers", func(tx *store.Tx) error {
+		for _, r := range refused {
+			if about, ok := tx.Get(r.key); ok {
+				var p Plan
+				p.Warn(about, "FailedCreate", "%s", r.why)
+				if err := e.carrier.Carry(tx, w, r.by, p); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		e.opts.Log.Warn("what was not admitted cannot be recorded", "err", err)
 	}
 }
 

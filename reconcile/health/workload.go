@@ -33,6 +33,7 @@ func deployment(s *store.Snapshot, d *appsv1.Deployment) Status {
 	}
 	if newest != nil {
 		st.cause(s, newest)
+		st.refused(newest)
 	}
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse {
@@ -62,7 +63,17 @@ func replicaSet(s *store.Snapshot, rs *appsv1.ReplicaSet) Status {
 		return st
 	}
 	st.cause(s, rs)
+	st.refused(rs)
 	return st
+}
+
+// refused tells that pods of rs are not admitted, unless there is worse to tell.
+func (st *Status) refused(rs *appsv1.ReplicaSet) {
+	for _, c := range rs.Status.Conditions {
+		if st.Cause == "" && c.Type == appsv1.ReplicaSetReplicaFailure && c.Status == corev1.ConditionTrue {
+			st.State, st.Cause = Degraded, "a pod is not admitted: "+c.Message
+		}
+	}
 }
 
 // cause finds what is wrong with the pods of owner: the worst of them speaks for all.

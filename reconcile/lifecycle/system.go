@@ -2,14 +2,18 @@ package lifecycle
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
@@ -25,7 +29,7 @@ type System struct {
 func (System) Name() string { return "system" }
 
 func (System) Owns() []control.Owned {
-	return []control.Owned{{Kind: namespaceKind}, {Kind: serviceKind}, {Kind: sliceKind}, {Kind: endpointsKind}}
+	return []control.Owned{{Kind: namespaceKind}, {Kind: serviceKind}, {Kind: sliceKind}, {Kind: endpointsKind}, {Kind: priorityClassKind}}
 }
 
 func (System) Watches() []control.Watch {
@@ -38,7 +42,7 @@ func (System) Watches() []control.Watch {
 		}
 		return all(s, c)
 	}
-	return []control.Watch{{Kind: namespaceKind, Keys: all}, {Kind: serviceKind, Keys: api}, {Kind: sliceKind, Keys: api}, {Kind: endpointsKind, Keys: api}}
+	return []control.Watch{{Kind: namespaceKind, Keys: all}, {Kind: serviceKind, Keys: api}, {Kind: sliceKind, Keys: api}, {Kind: endpointsKind, Keys: api}, {Kind: priorityClassKind, Keys: all}}
 }
 
 const apiService = "kubernetes"
@@ -54,6 +58,11 @@ func (y System) Plan(w control.World, _ store.Key) (control.Plan, error) {
 	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease, SystemNamespace} {
 		if _, ok := store.Get[*corev1.Namespace](w.Snapshot, "", name); !ok {
 			p.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelMetadataName: name}}}, "every cluster has it")
+		}
+	}
+	for _, class := range systemClasses() {
+		if _, ok := store.Get[*schedulingv1.PriorityClass](w.Snapshot, "", class.Name); !ok {
+			p.Create(class, "every cluster has it")
 		}
 	}
 	if _, ok := store.Get[*corev1.Namespace](w.Snapshot, "", metav1.NamespaceDefault); ok {
@@ -76,6 +85,20 @@ func keep[T store.Object](p *control.Plan, s *store.Snapshot, want T, parts func
 		want.SetResourceVersion(live.GetResourceVersion())
 		p.Update(want, "it was changed")
 	}
+}
+
+// systemClasses are the priorities of what the cluster and its nodes cannot do without.
+func systemClasses() []*schedulingv1.PriorityClass {
+	var all []*schedulingv1.PriorityClass
+	for name, about := range map[string]string{
+		"system-cluster-critical": "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+		"system-node-critical":    "Used for system critical pods that must not be moved from their current node.",
+	} {
+		value, _ := scheme.Priority(name)
+		all = append(all, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value, Description: about})
+	}
+	slices.SortFunc(all, func(a, b *schedulingv1.PriorityClass) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }
 
 func (y System) service() *corev1.Service {

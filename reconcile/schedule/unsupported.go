@@ -1,12 +1,8 @@
 package schedule
 
 import (
-	"fmt"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 )
 
 // Unsupported is all that a pod asks of the scheduler and it cannot do yet, each with the path of its field inside the spec
@@ -28,13 +24,6 @@ func Unsupported(spec *corev1.PodSpec) (errs field.ErrorList) {
 		if c.WhenUnsatisfiable == corev1.DoNotSchedule {
 			not(field.NewPath("topologySpreadConstraints").Index(i).Child("whenUnsatisfiable"), "spreading that must be kept (ScheduleAnyway is accepted)")
 		}
-	}
-	value, known := scheme.Priority(spec.PriorityClassName)
-	switch p := spec.Priority; {
-	case !known:
-		not(field.NewPath("priorityClassName"), "priority classes other than system-cluster-critical and system-node-critical")
-	case p != nil && *p != value:
-		errs = append(errs, field.Forbidden(field.NewPath("priority"), fmt.Sprintf("the value of a pod's priority (%d) comes from its priorityClassName, here %d: leave it out", *p, value)))
 	}
 	return errs
 }

@@ -10,8 +10,7 @@ import (
 // elsewhere are the kinds that Kubernetes has and this scheme may not: so that a user who asks for one is told that it is
 // missing here, rather than that there is no such thing. The version is the newest.
 const elsewhere = `
-v1: ComponentStatus LimitRange PersistentVolume PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota
-admissionregistration.k8s.io/v1: MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration
+v1: ComponentStatus PersistentVolume PersistentVolumeClaim PodTemplate ReplicationController
 apps/v1: ControllerRevision DaemonSet StatefulSet
 certificates.k8s.io/v1: ClusterTrustBundle PodCertificateRequest
 coordination.k8s.io/v1beta1: LeaseCandidate
@@ -19,7 +18,6 @@ internal.apiserver.k8s.io/v1alpha1: StorageVersion
 lifecycle.k8s.io/v1alpha1: Eviction EvictionRequest
 resource.k8s.io/v1: DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice
 resource.k8s.io/v1alpha3: ResourcePoolStatusRequest
-scheduling.k8s.io/v1: PriorityClass
 scheduling.k8s.io/v1alpha3: CompositePodGroup
 scheduling.k8s.io/v1beta1: PodGroup Workload
 storage.k8s.io/v1: StorageClass

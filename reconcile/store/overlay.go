@@ -12,3 +12,18 @@ func (s *Snapshot) With(objects ...Object) *Snapshot {
 	over.finish()
 	return over
 }
+
+// Without is s with the objects at keys taken out.
+func (s *Snapshot) Without(keys ...Key) *Snapshot {
+	if len(keys) == 0 {
+		return s
+	}
+	over := s.writable()
+	for _, k := range keys {
+		if old, ok := over.Get(k); ok {
+			over.apply(k, old, nil)
+		}
+	}
+	over.finish()
+	return over
+}

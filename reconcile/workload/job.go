@@ -85,6 +85,7 @@ const mostAtOnce = 500
 
 // A run is one Job while it is planned.
 type run struct {
+	trial *control.Trial // of the pods that are created; nil while there are none
 	control.World
 	job  *batchv1.Job // as it is
 	next *batchv1.Job // as it shall be: status

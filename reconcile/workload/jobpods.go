@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/indexes"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -166,8 +165,12 @@ func (r *run) pending() []int {
 
 // create adds the creation of pod. A pod that it replaces can be counted now. It returns false if it is of no use to try others.
 func (r *run) create(pod *corev1.Pod, index int) bool {
-	if err := admit.CheckAccount(r.Snapshot, pod); err != nil {
-		r.plan.Warn(r.job, "FailedCreate", "Error creating: %s", err)
+	if r.trial == nil {
+		r.trial = r.Trial()
+	}
+	if err := r.trial.Create(pod); err != nil {
+		r.plan.Warn(r.job, failedCreate, "Error creating: %s", err)
+		r.plan.Again(refusedAgain)
 		return false
 	}
 	r.plan.Create(pod, "a pod is missing")

@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -28,6 +27,7 @@ func (ReplicaSet) Watches() []control.Watch {
 		{Kind: replicaSetKind},
 		control.Controlled(podKind, replicaSetKind),
 		{Kind: accountKind, Keys: accountWakes},
+		{Kind: quotaKind, Keys: failureWakes}, {Kind: limitRangeKind, Keys: failureWakes}, {Kind: namespaceKind, Keys: failureWakes}, {Kind: priorityClassKind, Keys: failureWakes},
 		{Kind: podKind, Keys: orphanWakes(replicaSetKind, func(rs *appsv1.ReplicaSet) *metav1.LabelSelector { return rs.Spec.Selector })},
 	}
 }
@@ -46,6 +46,34 @@ func accountWakes(s *store.Snapshot, c store.Change) []store.Key {
 	return keys
 }
 
+// failureWakes are the ReplicaSets whose pods were not admitted, when what they were judged by has changed.
+func failureWakes(s *store.Snapshot, c store.Change) []store.Key {
+	namespace := c.Object().GetNamespace()
+	if s.Key(c.Object()).Kind == namespaceKind {
+		namespace = c.Object().GetName()
+	}
+	var keys []store.Key
+	for rs := range store.List[*appsv1.ReplicaSet](s, store.InNamespace(namespace)) {
+		if refusal(rs.Status.Conditions) != nil {
+			keys = append(keys, s.Key(rs))
+		}
+	}
+	return keys
+}
+
+// refusal is the condition of a ReplicaSet whose pods are not admitted; nil if they are.
+func refusal(all []appsv1.ReplicaSetCondition) *appsv1.ReplicaSetCondition {
+	for i := range all {
+		if all[i].Type == appsv1.ReplicaSetReplicaFailure && all[i].Status == corev1.ConditionTrue {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// refusedAgain is when pods that were not admitted are tried again, if nothing that they are judged by changes before.
+const refusedAgain = time.Minute
+
 // Plan creates or deletes pods until rs has as many as it asks for.
 func (ReplicaSet) Plan(w control.World, key store.Key) (control.Plan, error) {
 	var p control.Plan
@@ -61,6 +89,7 @@ func (ReplicaSet) Plan(w control.World, key store.Key) (control.Plan, error) {
 	pods := append(slices.Clone(f.kept), f.adopted...)
 	live := slices.DeleteFunc(slices.Clone(pods), func(p *corev1.Pod) bool { return !active(p) })
 
+	var refused error
 	if rs.DeletionTimestamp == nil {
 		for _, pod := range f.adopted {
 			p.Update(withOwner(pod, rs, replicaSetVersion), "its labels match")
@@ -69,10 +98,12 @@ func (ReplicaSet) Plan(w control.World, key store.Key) (control.Plan, error) {
 			p.Update(withoutOwner(pod, rs), "its labels match no more")
 		}
 		missing := int(replicas(rs.Spec.Replicas)) - len(live)
+		trial := w.Trial()
 		for range missing {
 			pod := podFor(rs, w)
-			if err := admit.CheckAccount(w.Snapshot, pod); err != nil {
-				p.Warn(rs, "FailedCreate", "Error creating: %s", err)
+			if refused = trial.Create(pod); refused != nil {
+				p.Warn(rs, failedCreate, "Error creating: %s", refused)
+				p.Again(refusedAgain)
 				break
 			}
 			p.Create(pod, "a replica is missing")
@@ -85,6 +116,7 @@ func (ReplicaSet) Plan(w control.World, key store.Key) (control.Plan, error) {
 	}
 
 	status, later := replicaSetStatus(rs, pods, w.Now)
+	status.Conditions = failed(rs.Status.Conditions, refused, w.Now)
 	if !equality.Semantic.DeepEqual(status, rs.Status) {
 		next := rs.DeepCopy()
 		next.Status = status
@@ -93,6 +125,23 @@ func (ReplicaSet) Plan(w control.World, key store.Key) (control.Plan, error) {
 	p.Again(later)
 	return p, nil
 }
+
+// failed is conditions with that of pods that are not admitted, or without.
+func failed(conditions []appsv1.ReplicaSetCondition, refused error, now time.Time) []appsv1.ReplicaSetCondition {
+	was := refusal(conditions)
+	if refused != nil && was != nil && was.Reason == failedCreate {
+		return conditions // the words name another pod each time
+	}
+	all := slices.DeleteFunc(slices.Clone(conditions), func(c appsv1.ReplicaSetCondition) bool { return c.Type == appsv1.ReplicaSetReplicaFailure })
+	if refused == nil {
+		return all
+	}
+	return append(all, appsv1.ReplicaSetCondition{
+		Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue, Reason: failedCreate, Message: refused.Error(), LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
+	})
+}
+
+const failedCreate = "FailedCreate"
 
 // podFor makes a pod of rs.
 func podFor(rs *appsv1.ReplicaSet, w control.World) *corev1.Pod {

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -40,6 +41,18 @@ func (r *rollout) status() {
 		r.condition(appsv1.DeploymentAvailable, corev1.ConditionFalse, "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
 	}
 	r.progressing()
+	r.failing()
+}
+
+// failing repeats what the newest ReplicaSet says of pods that are not admitted.
+func (r *rollout) failing() {
+	if r.newest != nil {
+		if c := refusal(r.newest.Status.Conditions); c != nil {
+			r.condition(appsv1.DeploymentReplicaFailure, c.Status, c.Reason, c.Message)
+			return
+		}
+	}
+	r.next.Status.Conditions = slices.DeleteFunc(r.next.Status.Conditions, func(c appsv1.DeploymentCondition) bool { return c.Type == appsv1.DeploymentReplicaFailure })
 }
 
 func available32(rs *appsv1.ReplicaSet) int32 { return rs.Status.AvailableReplicas }

@@ -20,7 +20,12 @@ var (
 	podKind        = schema.GroupKind{Kind: "Pod"}
 	replicaSetKind = schema.GroupKind{Group: "apps", Kind: "ReplicaSet"}
 	accountKind    = schema.GroupKind{Kind: "ServiceAccount"}
-	deploymentKind = schema.GroupKind{Group: "apps", Kind: "Deployment"}
+	namespaceKind  = schema.GroupKind{Kind: "Namespace"}
+	quotaKind      = schema.GroupKind{Kind: "ResourceQuota"}
+	limitRangeKind = schema.GroupKind{Kind: "LimitRange"}
+
+	priorityClassKind = schema.GroupKind{Group: "scheduling.k8s.io", Kind: "PriorityClass"}
+	deploymentKind    = schema.GroupKind{Group: "apps", Kind: "Deployment"}
 )
 
 // suffix is the random end of a name: no vowels, so that it spells nothing.

@@ -28,6 +28,7 @@ import (
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/component-base/compatibility"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/api/kubestore"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
@@ -38,6 +39,7 @@ var definitions = schema.GroupKind{Group: apiextensionsv1.GroupName, Kind: "Cust
 // Config is what a Server is made of.
 type Config struct {
 	Store     kubestore.Store
+	Chain     *admit.Chain // nil: all is admitted
 	Intern    func(store.Object)
 	Pins      *kubestore.Pins
 	Bookmarks time.Duration

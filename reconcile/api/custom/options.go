@@ -42,8 +42,13 @@ func (o options) storage(resource schema.GroupResource, newObject func() runtime
 	return kubestore.New(kubestore.Config{
 		Store: o.Store, Kind: kind, Prefix: resource.String(), Convert: convert, Intern: o.Intern, New: newObject,
 		Encode: func(u store.Object) ([]byte, error) { return json.Marshal(u.(*unstructured.Unstructured).Object) },
-		Admit: func(s *store.Snapshot, u store.Object) error {
-			return admit.Create(s, admit.Request{Resource: resource, Namespace: u.GetNamespace(), Name: u.GetName()})
+		Admit: func(tx *store.Tx, old, new store.Object) error {
+			r := &admit.Request{Operation: admit.Create, Kind: new.GetObjectKind().GroupVersionKind(), Namespace: new.GetNamespace(), Name: new.GetName(), Object: new}
+			r.Resource = resource.WithVersion(r.Kind.Version)
+			if old != nil {
+				r.Operation, r.Old = admit.Update, old
+			}
+			return o.Chain.Commit(tx, r)
 		},
 		Pins: o.Pins, Bookmarks: o.Bookmarks, Closing: o.Closing,
 	})

@@ -46,9 +46,9 @@ type Config struct {
 	// New makes an empty object, which bookmarks carry.
 	New func() runtime.Object
 
-	// Admit is asked, inside the transaction that creates an object, whether the state allows it. It does no I/O. nil
-	// allows all.
-	Admit func(*store.Snapshot, store.Object) error
+	// Admit is asked, inside the transaction that writes an object, whether the state allows it, and takes what that costs;
+	// old is nil for a creation. It does no I/O. nil allows all.
+	Admit func(tx *store.Tx, old, new store.Object) error
 
 	// Assign gives an object that is about to be written what must be given once, such as an address, inside the
 	// transaction that writes it; old is nil for a creation. nil gives nothing.

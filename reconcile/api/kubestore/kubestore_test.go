@@ -176,7 +176,7 @@ func TestAPreconditionIsChecked(t *testing.T) {
 func TestAdmissionDecidesOnTheStateThatIsWrittenTo(t *testing.T) {
 	full := errors.New("full")
 	s, _ := newStorage(t, func(c *Config) {
-		c.Admit = func(now *store.Snapshot, o store.Object) error {
+		c.Admit = func(now *store.Tx, _, _ store.Object) error {
 			if now.Len(podKind) == 3 {
 				return full
 			}

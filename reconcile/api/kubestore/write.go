@@ -53,18 +53,19 @@ func (s *Storage) Create(ctx context.Context, key string, obj, out runtime.Objec
 }
 
 func (s *Storage) create(tx *store.Tx, o store.Object) error {
-	if s.Admit != nil {
-		if err := s.Admit(tx.Snapshot, o); err != nil {
-			return err
-		}
-	}
 	if err := s.assign(tx, nil, o); err != nil {
 		return err
 	}
 	return tx.Create(o)
 }
 
+// assign asks whether new may be written, and gives it what it must be given.
 func (s *Storage) assign(tx *store.Tx, old, new store.Object) error {
+	if s.Admit != nil {
+		if err := s.Admit(tx, old, new); err != nil {
+			return err
+		}
+	}
 	if s.Assign == nil {
 		return nil
 	}

@@ -51,7 +51,8 @@ type Options struct {
 	// Node is what answers for a node, as a kubelet does; nil, or if it returns nil: nothing does.
 	Node func(name string) http.Handler
 	// Dial is how proxies reach pods and nodes; nil: as everybody on this machine does.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error)
+	Chain *admit.Chain // nil: all is admitted
 	// Assign gives what is about to be written what must be given once: see kubestore.Config.
 	Assign  func(tx *store.Tx, old, new store.Object) error
 	Owned   Owned // nil: nothing came from Git
@@ -228,8 +229,12 @@ func (r *Registry) objects(k *scheme.Kind) *kubestore.Storage {
 		Encode: r.codec.Encode,
 		Intern: r.codec.Intern,
 		New:    func() runtime.Object { return k.New() },
-		Admit: func(s *store.Snapshot, o store.Object) error {
-			return admit.Create(s, admit.Request{Resource: k.Resource(), Namespace: o.GetNamespace(), Name: o.GetName()})
+		Admit: func(tx *store.Tx, old, new store.Object) error {
+			op := admit.Create
+			if old != nil {
+				op = admit.Update
+			}
+			return r.Chain.Commit(tx, admit.For(k, op, old, new))
 		},
 		Assign:    r.Assign,
 		Pins:      r.pins,

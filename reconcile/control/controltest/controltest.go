@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/admit"
 	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
@@ -83,9 +85,12 @@ func Store(t testing.TB, s *scheme.Scheme, indexes []store.Index, objects ...sto
 	return m
 }
 
+// chain is made once: it never changes.
+var chain = sync.OnceValue(func() *admit.Chain { return admit.New(scheme.New(scheme.Options{})) })
+
 // World is what is in st, at Now, with the same chance each time.
 func World(st store.Store) control.World {
-	return control.World{Snapshot: st.Snapshot(), Now: Now, Rand: rand.New(rand.NewPCG(1, 2))}
+	return control.World{Snapshot: st.Snapshot(), Now: Now, Rand: rand.New(rand.NewPCG(1, 2)), Admission: chain()}
 }
 
 // Golden plans what each file that pattern matches describes. The comment of a file says what it shows; its section

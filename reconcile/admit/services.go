@@ -1,4 +1,4 @@
-package api
+package admit
 
 import (
 	"fmt"
@@ -13,11 +13,11 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
-// services finds where to reach a service from this process: at its cluster address.
-type services struct{ store.Reader }
+// Services finds where to reach a service from this process: at its cluster address.
+type Services struct{ Snapshot func() *store.Snapshot }
 
 // ResolveEndpoint implements webhook.ServiceResolver.
-func (s services) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
+func (s Services) ResolveEndpoint(namespace, name string, port int32) (*url.URL, error) {
 	service, ok := store.Get[*corev1.Service](s.Snapshot(), namespace, name)
 	if !ok {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, name)
