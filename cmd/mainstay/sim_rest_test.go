@@ -35,6 +35,11 @@ func (w *sim) unsettled() string {
 			return fmt.Sprintf("%s is %s", a.key(), st)
 		}
 	}
+	for _, k := range simSetKeys() {
+		if st := health.At(s, k); st.State != health.Healthy {
+			return fmt.Sprintf("%s is %s", k, st)
+		}
+	}
 	for p := range store.List[*corev1.Pod](s) {
 		if p.DeletionTimestamp != nil {
 			return fmt.Sprintf("pod %s/%s is still there", p.Namespace, p.Name)

@@ -200,6 +200,7 @@ func controllers(s *scheme.Scheme, used autoscale.Usage, began time.Time, servic
 		workload.Deployment{}, workload.ReplicaSet{},
 		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{}, disruption.Budgets{Scheme: s}, autoscale.Autoscaler{Scheme: s, Usage: used},
 		network.Endpoints{}, network.LegacyEndpoints{}, network.Mirror{}, network.Given{Range: services},
+		workload.ReplicationController{}, workload.DaemonSet{}, workload.StatefulSet{},
 	}
 }
 

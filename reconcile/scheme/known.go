@@ -10,9 +10,8 @@ import (
 // elsewhere are the kinds that Kubernetes has and this scheme may not: so that a user who asks for one is told that it is
 // missing here, rather than that there is no such thing. The version is the newest.
 const elsewhere = `
-v1: ComponentStatus LimitRange PersistentVolume PersistentVolumeClaim PodTemplate ReplicationController ResourceQuota
+v1: ComponentStatus LimitRange ResourceQuota
 admissionregistration.k8s.io/v1: MutatingAdmissionPolicy MutatingAdmissionPolicyBinding MutatingWebhookConfiguration ValidatingAdmissionPolicy ValidatingAdmissionPolicyBinding ValidatingWebhookConfiguration
-apps/v1: ControllerRevision DaemonSet StatefulSet
 certificates.k8s.io/v1: ClusterTrustBundle PodCertificateRequest
 coordination.k8s.io/v1beta1: LeaseCandidate
 flowcontrol.apiserver.k8s.io/v1: FlowSchema PriorityLevelConfiguration
@@ -24,7 +23,6 @@ resource.k8s.io/v1alpha3: ResourcePoolStatusRequest
 scheduling.k8s.io/v1: PriorityClass
 scheduling.k8s.io/v1alpha3: CompositePodGroup
 scheduling.k8s.io/v1beta1: PodGroup Workload
-storage.k8s.io/v1: StorageClass
 storagemigration.k8s.io/v1: StorageVersionMigration
 `
 

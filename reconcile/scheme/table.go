@@ -20,7 +20,7 @@ import (
 // table has one row for each kind that is served. A kind that is not here is refused.
 func table(opts Options) []*Kind {
 	v := validate.Rules{Unsupported: opts.Unsupported, UnsupportedService: opts.UnsupportedService}
-	kinds := slices.Concat(coreKinds(v), appsKinds(v), batchKinds(v), autoscalingKinds(), policyKinds(), otherKinds(), networkingKinds(), csiKinds(), extensionKinds(), rbacKinds(), certificatesKinds(), ownKinds())
+	kinds := slices.Concat(coreKinds(v), appsKinds(v), batchKinds(v), autoscalingKinds(), policyKinds(), otherKinds(), networkingKinds(), csiKinds(), extensionKinds(), rbacKinds(), certificatesKinds(), ownKinds(), setKinds(v), storageKinds())
 	slices.SortStableFunc(kinds, byPriority)
 	return kinds
 }
