@@ -40,6 +40,7 @@ func simInvariants() []simInvariant {
 		{says: "at rest, there are the Deployments of the last commit and their pods", rest: (*sim).restDeployments},
 		{says: "no pod of a StatefulSet is there twice, and in order none is made before those before it are ready", transaction: (*simCheck).inOrder},
 		{says: "at rest, there are the sets of the last commit and their pods", rest: (*sim).restSets},
+		{says: "at rest, each claim has its volume, and each volume its folder", rest: (*sim).restFolders},
 		{says: "at rest, nothing is left whose owner is gone", rest: (*sim).restOwners},
 		{says: "at rest, the machine has what the store says, and no more", rest: (*sim).restNode},
 		{says: "at rest, services lead to all their pods and nowhere else", rest: (*sim).restServices},

@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -38,8 +41,11 @@ func (s simSets) yaml() string {
     spec:
       terminationGracePeriodSeconds: 2
       containers: [{name: web, image: %s}]
+      volumes: [%s]
 `
-	pods := func(app string) string { return fmt.Sprintf(template, app, s.image()) }
+	pods := func(app string, volumes ...string) string {
+		return fmt.Sprintf(template, app, s.image(), strings.Join(volumes, ","))
+	}
 	return `apiVersion: apps/v1
 kind: DaemonSet
 metadata: {name: log, namespace: default}
@@ -50,13 +56,15 @@ apiVersion: v1
 kind: ReplicationController
 metadata: {name: old, namespace: default}
 spec:
-  selector: {app: old}` + pods("old") + `---
+  selector: {app: old}` + pods("old", "{name: scratch, ephemeral: {volumeClaimTemplate: {spec: {accessModes: [ReadWriteOncePod], resources: {requests: {storage: 1Mi}}}}}}") + `---
 apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: db, namespace: default}
 spec:
   replicas: ` + fmt.Sprint(s.Replicas+1) + `
   serviceName: db
+  persistentVolumeClaimRetentionPolicy: {whenScaled: Delete}
+  volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}}]
   revisionHistoryLimit: 2
   selector: {matchLabels: {app: db}}` + pods("db")
 }
@@ -85,6 +93,32 @@ func (c *simCheck) inOrder(after *store.Snapshot, d store.Delta) {
 				c.t.Errorf("%s is made while db-%d does not run", p.Name, i)
 			}
 		}
+	}
+}
+
+// restFolders checks that there is a folder for each volume, and no other, and a volume for each claim.
+func (w *sim) restFolders(s *store.Snapshot) {
+	var volumes, folders []string
+	for v := range store.List[*corev1.PersistentVolume](s) {
+		volumes = append(volumes, v.Spec.CSI.VolumeHandle)
+	}
+	entries, err := os.ReadDir(w.folders)
+	w.must(err)
+	for _, e := range entries {
+		folders = append(folders, e.Name())
+	}
+	slices.Sort(volumes)
+	if !slices.Equal(volumes, folders) {
+		w.t.Errorf("there are volumes %q and folders %q", volumes, folders)
+	}
+	claims := 0
+	for c := range store.List[*corev1.PersistentVolumeClaim](s) {
+		if claims++; c.Status.Phase != corev1.ClaimBound {
+			w.t.Errorf("claim %s is %s", c.Name, c.Status.Phase)
+		}
+	}
+	if want := w.git.sets.Replicas + 2; claims != want || len(volumes) != want {
+		w.t.Errorf("there are %d claims and %d volumes, there should be %d", claims, len(volumes), want)
 	}
 }
 

@@ -96,6 +96,15 @@ func manifests() map[string]string {
 
 		"GitSource": "spec: {url: \"https://example.com/hello.git\"}",
 		"Inventory": "spec: {source: hello, path: web.yaml, blob: 3f786850e387550fdab836ed7e6dc881de23001b, commit: 89e6c98d92887913cadf06b2adb97f26cde4849b, objects: [{kind: ConfigMap, namespace: NAMESPACE, name: greeting, line: 1}]}",
+
+		"DaemonSet":             "spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: " + pod + "}}",
+		"StatefulSet":           "spec: {serviceName: web, selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: " + pod + "}}",
+		"ControllerRevision":    "revision: 1\ndata: {spec: {}}",
+		"ReplicationController": "spec: {selector: {app: web}, template: {metadata: {labels: {app: web}}, spec: " + pod + "}}",
+		"PodTemplate":           "template: {metadata: {labels: {app: web}}, spec: " + pod + "}",
+		"PersistentVolume":      "spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /srv/data}}",
+		"PersistentVolumeClaim": "spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}",
+		"StorageClass":          "provisioner: example.com/disks",
 	}
 }
 
@@ -195,6 +204,14 @@ func headings(k *scheme.Kind) string {
 
 // ends are how an object of kind is deleted for good.
 func ends(kind *scheme.Kind) []saying {
+	if strings.HasPrefix(kind.Kind, "PersistentVolume") { // there is no controller here that lets it go
+		return []saying{
+			{args: "delete $KIND $NAME --wait=false", want: `"$NAME" deleted`},
+			{args: "get $KIND $NAME", want: `Terminating`},
+			{args: "patch $KIND $NAME --type=merge -p {\"metadata\":{\"finalizers\":null}}", want: `/$NAME patched`},
+			{args: "get $KIND $NAME", want: `NotFound`, fail: true},
+		}
+	}
 	if kind.Kind != "Namespace" {
 		return []saying{
 			{args: "delete $KIND $NAME", want: `"$NAME" deleted`},

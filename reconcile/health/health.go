@@ -62,6 +62,10 @@ func Of(s *store.Snapshot, o store.Object) Status {
 		return statefulSet(s, o)
 	case *corev1.ReplicationController:
 		return replicationController(s, o)
+	case *corev1.PersistentVolumeClaim:
+		return claim(s, o)
+	case *corev1.PersistentVolume:
+		return volume(o)
 	case *corev1.Pod:
 		return pod(o)
 	case *batchv1.Job:

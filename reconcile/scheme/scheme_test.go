@@ -213,6 +213,7 @@ func TestWhatTheCodecWritesItReadsBack(t *testing.T) {
 		t.Run(k.Kind, func(t *testing.T) {
 			for range 20 {
 				o := random(s, k, f)
+				typeClaims(o) // as they are after defaulting
 				b, err := c.Encode(o)
 				if err != nil {
 					t.Fatal(err)

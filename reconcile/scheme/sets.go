@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/columns"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/defaults"
@@ -67,6 +68,17 @@ func changeDaemonSet(new, old *appsv1.DaemonSet) {
 		n++
 	}
 	countTemplate(new, n)
+}
+
+// typeClaims says of the claim templates of a StatefulSet what they are, which protobuf leaves out.
+func typeClaims(o runtime.Object) {
+	set, ok := o.(*appsv1.StatefulSet)
+	if !ok {
+		return
+	}
+	for i := range set.Spec.VolumeClaimTemplates {
+		set.Spec.VolumeClaimTemplates[i].SetGroupVersionKind(core("PersistentVolumeClaim"))
+	}
 }
 
 func countTemplate(d *appsv1.DaemonSet, n int64) {

@@ -104,7 +104,7 @@ func podName(owner, suffix string) string {
 // status is what the owner should say, and when that will change by itself.
 func (r *replicated) status(pods []*corev1.Pod, now time.Time, failed error) (appsv1.ReplicaSetStatus, time.Duration) {
 	minReady := time.Duration(r.minReady) * time.Second
-	s := appsv1.ReplicaSetStatus{ObservedGeneration: r.owner.GetGeneration(), Conditions: failure(r.last, failed, now)}
+	s := appsv1.ReplicaSetStatus{ObservedGeneration: r.owner.GetGeneration(), Conditions: replicaFailure(r.last, failed, now)}
 	var soonest time.Duration
 	var terminating int32
 	for _, pod := range pods {
@@ -132,8 +132,8 @@ func (r *replicated) status(pods []*corev1.Pod, now time.Time, failed error) (ap
 	return s, soonest
 }
 
-// failure is conditions with the one that says that pods cannot be made, or without.
-func failure(conditions []appsv1.ReplicaSetCondition, err error, now time.Time) []appsv1.ReplicaSetCondition {
+// replicaFailure is conditions with the one that says that pods cannot be made, or without.
+func replicaFailure(conditions []appsv1.ReplicaSetCondition, err error, now time.Time) []appsv1.ReplicaSetCondition {
 	at := slices.IndexFunc(conditions, func(c appsv1.ReplicaSetCondition) bool { return c.Type == appsv1.ReplicaSetReplicaFailure })
 	switch {
 	case err == nil && at >= 0:
