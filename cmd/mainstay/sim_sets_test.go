@@ -117,8 +117,9 @@ func (w *sim) restFolders(s *store.Snapshot) {
 			w.t.Errorf("claim %s is %s", c.Name, c.Status.Phase)
 		}
 	}
-	if want := w.git.sets.Replicas + 2; claims != want || len(volumes) != want {
-		w.t.Errorf("there are %d claims and %d volumes, there should be %d", claims, len(volumes), want)
+	// A claim stays whose pod was just not there when the set shrank: as in Kubernetes, it is the pod that takes it along.
+	if want := w.git.sets.Replicas + 2; claims < want || len(volumes) != claims {
+		w.t.Errorf("there are %d claims and %d volumes, there should be at least %d", claims, len(volumes), want)
 	}
 }
 
