@@ -119,6 +119,7 @@ type simCommit struct {
 type simRepo struct {
 	scheme  *scheme.Scheme
 	apps    map[string]simApp
+	sets    simSets
 	commits []simCommit // the first is empty
 }
 
@@ -130,7 +131,7 @@ func (r *simRepo) head() simCommit { return r.commits[len(r.commits)-1] }
 
 // commit adds a commit with the apps as they are now.
 func (r *simRepo) commit() {
-	c := simCommit{files: map[string]string{}, apps: maps.Clone(r.apps)}
+	c := simCommit{files: map[string]string{"sets.yaml": r.sets.yaml()}, apps: maps.Clone(r.apps)}
 	for key, a := range r.apps {
 		c.files["apps/"+key+".yaml"] = a.yaml()
 		if a.Namespace != metav1.NamespaceDefault {
@@ -161,6 +162,7 @@ func (r *simRepo) push(rng *rand.Rand) {
 		}
 		r.apps[key] = r.apps[key].changed(rng)
 	}
+	r.sets = r.sets.changed(rng)
 	r.commit()
 }
 
@@ -231,6 +233,7 @@ func (r *simRepo) renew() {
 		}
 		r.apps[key] = a
 	}
+	r.sets.Version++
 	r.commit()
 }
 

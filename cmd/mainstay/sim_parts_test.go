@@ -244,7 +244,7 @@ type simWriter struct{ agent.Writer }
 func (s simWriter) Write(ctx context.Context, r agent.Report) error {
 	if r.Node != nil {
 		r.Node = r.Node.DeepCopy()
-		has := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("4Gi"), corev1.ResourcePods: resource.MustParse("16")}
+		has := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("4Gi"), corev1.ResourcePods: resource.MustParse("22")}
 		r.Node.Status.Capacity, r.Node.Status.Allocatable, r.Node.Status.NodeInfo = has, has, corev1.NodeSystemInfo{}
 	}
 	return s.Writer.Write(ctx, r)

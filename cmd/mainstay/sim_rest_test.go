@@ -35,6 +35,18 @@ func (w *sim) unsettled() string {
 			return fmt.Sprintf("%s is %s", a.key(), st)
 		}
 	}
+	for _, k := range simSetKeys() {
+		if st := health.At(s, k); st.State != health.Healthy {
+			return fmt.Sprintf("%s is %s", k, st)
+		}
+	}
+	for _, k := range []string{"PersistentVolume", "PersistentVolumeClaim"} {
+		for o := range s.List(store.Select(schema.GroupKind{Kind: k})) {
+			if o.GetDeletionTimestamp() != nil {
+				return fmt.Sprintf("%s is still there", s.Key(o))
+			}
+		}
+	}
 	for p := range store.List[*corev1.Pod](s) {
 		if p.DeletionTimestamp != nil {
 			return fmt.Sprintf("pod %s/%s is still there", p.Namespace, p.Name)

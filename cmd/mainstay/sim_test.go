@@ -56,6 +56,7 @@ type sim struct {
 	net     *simNetwork
 	images  *simImages
 	volumes *volume.Volumes
+	folders string         // of the volumes of claims
 	tables  service.Tables // as they are, without faults
 	ports   *simPorts
 	seen    simSeen
@@ -187,6 +188,7 @@ func newSim(t testing.TB, seed uint64, guard bool) *sim {
 		}
 	}
 	w.volumes = volume.In(filepath.Join(dir, "pods"), filepath.Join(dir, "memory"))
+	w.folders = filepath.Join(dir, "volumes")
 	w.tables = service.Tables{
 		Frontends: target.NewMemory[service.Frontend, service.Set](),
 		Slots:     target.NewMemory[service.Slot, service.ID](),

@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -28,6 +29,10 @@ var healthKinds = []schema.GroupKind{
 	corev1.SchemeGroupVersion.WithKind("Pod").GroupKind(), corev1.SchemeGroupVersion.WithKind("Service").GroupKind(),
 	corev1.SchemeGroupVersion.WithKind("ConfigMap").GroupKind(), corev1.SchemeGroupVersion.WithKind("Secret").GroupKind(),
 	corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind(), corev1.SchemeGroupVersion.WithKind("ServiceAccount").GroupKind(),
+	appsv1.SchemeGroupVersion.WithKind("DaemonSet").GroupKind(), appsv1.SchemeGroupVersion.WithKind("StatefulSet").GroupKind(),
+	corev1.SchemeGroupVersion.WithKind("ReplicationController").GroupKind(), corev1.SchemeGroupVersion.WithKind("PodTemplate").GroupKind(),
+	corev1.SchemeGroupVersion.WithKind("PersistentVolume").GroupKind(), corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim").GroupKind(),
+	storagev1.SchemeGroupVersion.WithKind("StorageClass").GroupKind(),
 }
 
 func newStatusCommand(at *place) *cobra.Command {

@@ -44,6 +44,7 @@ import (
 	"github.com/mainstay-gitops/mainstay/reconcile/schedule"
 	"github.com/mainstay-gitops/mainstay/reconcile/schedule/plugin"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
+	"github.com/mainstay-gitops/mainstay/reconcile/storage"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 	"github.com/mainstay-gitops/mainstay/reconcile/store/disk"
 	"github.com/mainstay-gitops/mainstay/reconcile/store/seal"
@@ -202,6 +203,8 @@ func controllers(s *scheme.Scheme, used autoscale.Usage, began time.Time, servic
 		workload.Deployment{}, workload.ReplicaSet{},
 		workload.Job{}, workload.FinishedJobs{}, workload.CronJob{}, disruption.Budgets{Scheme: s}, autoscale.Autoscaler{Scheme: s, Usage: used},
 		network.Endpoints{}, network.LegacyEndpoints{}, network.Mirror{}, network.Given{Range: services},
+		workload.ReplicationController{}, workload.DaemonSet{}, workload.StatefulSet{},
+		storage.Class{}, storage.Claims{}, storage.Volumes{}, storage.Ephemeral{},
 	}
 }
 

@@ -56,6 +56,7 @@ type Agent struct {
 	collector *image.Collector
 	heart     *loop.Loop[struct{}]
 	guard     *loop.Loop[struct{}]
+	folders   *loop.Loop[string] // of volumes that are to go
 	duty      duty
 	loop      *loop.Loop[types.UID]
 	described time.Time // when the node last was; touched only by beat
@@ -102,6 +103,7 @@ func New(c Config) (*Agent, error) {
 	a.loop = loop.New("pod", a.turn, loop.Options{Workers: workers, Min: 50 * time.Millisecond, Max: 10 * time.Second, Now: c.Now, Log: c.Log})
 	a.heart = loop.New("node", a.beat, loop.Options{Min: 100 * time.Millisecond, Max: heartbeat, Now: c.Now, Log: c.Log})
 	a.guard = loop.New("guard", a.watchOver, loop.Options{Min: time.Second, Max: guardInterval, Now: c.Now, Log: c.Log})
+	a.folders = loop.New("volume", a.removeFolder, loop.Options{Min: 100 * time.Millisecond, Max: time.Minute, Now: c.Now, Log: c.Log})
 	a.prober = probe.New(probe.Config{Exec: a.probeExec, Changed: a.Wake, Failed: a.probeFailed, Doubted: a.probeDoubted, Now: c.Now})
 	// Nobody waits for what is removed, so that takes few of the processors from what starts.
 	a.starting, a.removing = newSlots(c.Starts, a.Wake), newSlots(max(1, c.Starts/2), a.Wake)
@@ -119,7 +121,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	err := a.Begin(ctx)
 	if err == nil {
 		for _, part := range []func(context.Context) error{
-			a.report.loop.Run, a.heart.Run, a.guard.Run, a.prober.Run, a.collector.Run, a.watchStore, a.watchRuntime, a.watchStorage, a.awaitWhole,
+			a.report.loop.Run, a.heart.Run, a.guard.Run, a.folders.Run, a.prober.Run, a.collector.Run, a.watchStore, a.watchRuntime, a.watchStorage, a.awaitWhole,
 		} {
 			wg.Go(func() { part(ctx) })
 		}
@@ -163,14 +165,14 @@ func (a *Agent) Begin(ctx context.Context) error {
 // Step does one thing that is due, in the caller's goroutine, and returns false if there is none. Followed says that pods
 // or what they refer to have changed.
 func (a *Agent) Step(ctx context.Context) bool {
-	return a.loop.Step(ctx) || a.prober.Step(ctx) || a.report.loop.Step(ctx) || a.heart.Step(ctx) || a.guard.Step(ctx)
+	return a.loop.Step(ctx) || a.prober.Step(ctx) || a.report.loop.Step(ctx) || a.heart.Step(ctx) || a.guard.Step(ctx) || a.folders.Step(ctx)
 }
 
 // Next is when the next thing is due; false if none is.
 func (a *Agent) Next() (time.Time, bool) {
 	var next time.Time
 	found := false
-	for _, ask := range []func() (time.Time, bool){a.loop.Next, a.prober.Next, a.report.loop.Next, a.heart.Next, a.guard.Next} {
+	for _, ask := range []func() (time.Time, bool){a.loop.Next, a.prober.Next, a.report.loop.Next, a.heart.Next, a.guard.Next, a.folders.Next} {
 		if at, ok := ask(); ok && (!found || at.Before(next)) {
 			next, found = at, true
 		}

@@ -35,6 +35,7 @@ var kinds = func() store.Kinds {
 	for kind, o := range map[string]store.Object{
 		"Pod": &corev1.Pod{}, "ConfigMap": &corev1.ConfigMap{}, "Secret": &corev1.Secret{}, "Service": &corev1.Service{},
 		"Node": &corev1.Node{}, "Event": &corev1.Event{}, "Namespace": &corev1.Namespace{}, "ServiceAccount": &corev1.ServiceAccount{},
+		"PersistentVolume": &corev1.PersistentVolume{}, "PersistentVolumeClaim": &corev1.PersistentVolumeClaim{},
 	} {
 		k.Add(schema.GroupVersionKind{Version: "v1", Kind: kind}, o)
 	}

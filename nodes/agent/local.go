@@ -53,6 +53,11 @@ func (l *Local) Write(ctx context.Context, r Report) error {
 				return err
 			}
 		}
+		for _, f := range r.Folders {
+			if err := l.folder(tx, f); err != nil {
+				return err
+			}
+		}
 		if r.Lease != nil {
 			return l.lease(tx, r.Lease)
 		}
@@ -203,6 +208,8 @@ func about(r Report) string {
 		return fmt.Sprintf("status of %d pods", len(r.Pods))
 	case len(r.Events) > 0:
 		return fmt.Sprintf("%d events of the node", len(r.Events))
+	case len(r.Folders) > 0:
+		return "the folders of volumes are removed"
 	case r.Node != nil:
 		return "status of the node"
 	}

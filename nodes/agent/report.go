@@ -27,14 +27,15 @@ type reporter struct {
 	now    func() time.Time
 	loop   *loop.Loop[struct{}]
 
-	mu     sync.Mutex
-	pods   map[types.UID]*saying
-	events *eventBook
-	at     time.Time                 // when events are due; zero: there are none
-	mirror map[store.Key]*corev1.Pod // to be made
-	object *corev1.Node
-	lease  *coordinationv1.Lease
-	here   *NodeImages // nil: nothing new
+	mu      sync.Mutex
+	pods    map[types.UID]*saying
+	events  *eventBook
+	at      time.Time                 // when events are due; zero: there are none
+	mirror  map[store.Key]*corev1.Pod // to be made
+	object  *corev1.Node
+	lease   *coordinationv1.Lease
+	here    *NodeImages // nil: nothing new
+	folders []FolderReport
 }
 
 // saying is what is said, and to be said, of one pod.
@@ -138,7 +139,7 @@ func (r *reporter) images(list []corev1.ContainerImage) {
 func (r *reporter) write(ctx context.Context, _ struct{}) (time.Duration, error) {
 	now := r.now()
 	rep, uids := r.take(now)
-	if len(rep.Pods)+len(rep.Events)+len(rep.Mirror) > 0 || rep.Node != nil || rep.Lease != nil || rep.Images != nil {
+	if len(rep.Pods)+len(rep.Events)+len(rep.Mirror) > 0 || rep.Node != nil || rep.Lease != nil || rep.Images != nil || len(rep.Folders) > 0 {
 		if err := r.writer.Write(ctx, rep); err != nil {
 			r.restore(rep, uids)
 			return 0, fmt.Errorf("write what this node has to say: %w", err)
@@ -151,8 +152,8 @@ func (r *reporter) write(ctx context.Context, _ struct{}) (time.Duration, error)
 func (r *reporter) take(now time.Time) (Report, map[types.UID]time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rep := Report{Node: r.object, Lease: r.lease, Images: r.here}
-	r.object, r.lease, r.here = nil, nil, nil
+	rep := Report{Node: r.object, Lease: r.lease, Images: r.here, Folders: r.folders}
+	r.object, r.lease, r.here, r.folders = nil, nil, nil, nil
 	due := map[types.UID]time.Time{}
 	for uid, s := range r.pods {
 		if !s.due.IsZero() && !s.due.After(now) {
@@ -195,6 +196,7 @@ func (r *reporter) restore(rep Report, due map[types.UID]time.Time) {
 	if r.here == nil {
 		r.here = rep.Images
 	}
+	r.folders = append(rep.Folders, r.folders...)
 }
 
 // next is how long until more is due, after rep was written.

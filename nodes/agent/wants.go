@@ -32,12 +32,13 @@ type Writer interface {
 
 // A Report is what this node has to say at one moment. What it holds is shared: DeepCopy before you edit.
 type Report struct {
-	Pods   []PodReport
-	Mirror []*corev1.Pod         // made if there is no pod of that name, and its namespace is there
-	Events []*corev1.Event       // new ones; one that is there already is counted up by Count
-	Node   *corev1.Node          // nil: nothing new
-	Lease  *coordinationv1.Lease // nil: nothing new
-	Images *NodeImages           // nil: nothing new
+	Pods    []PodReport
+	Mirror  []*corev1.Pod         // made if there is no pod of that name, and its namespace is there
+	Events  []*corev1.Event       // new ones; one that is there already is counted up by Count
+	Node    *corev1.Node          // nil: nothing new
+	Lease   *coordinationv1.Lease // nil: nothing new
+	Images  *NodeImages           // nil: nothing new
+	Folders []FolderReport        // those of volumes that are removed
 }
 
 // NodeImages is which images a node has, for its status.

@@ -60,6 +60,9 @@ func (a *Agent) resync() store.Revision {
 			a.know(p.UID, s.Key(p))
 		}
 	}
+	for v := range store.List[*corev1.PersistentVolume](s) {
+		a.volumeChanged(v)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, uid := range slices.Sorted(maps.Keys(a.workers)) { // in the same order each time
@@ -92,7 +95,10 @@ func (a *Agent) Followed(d store.Delta) {
 			if o.Name == a.cfg.Node.Name && !a.known(a.cfg.Reader.Snapshot()) {
 				a.heart.Wake(struct{}{})
 			}
-		case *corev1.ConfigMap, *corev1.Secret, *corev1.ServiceAccount:
+		case *corev1.PersistentVolume:
+			a.volumeChanged(o)
+			a.referred(a.cfg.Reader.Snapshot().Key(o))
+		case *corev1.ConfigMap, *corev1.Secret, *corev1.ServiceAccount, *corev1.PersistentVolumeClaim:
 			a.referred(a.cfg.Reader.Snapshot().Key(o))
 		}
 	}

@@ -137,7 +137,8 @@ func (u *unsupported) volume(path *field.Path, v *corev1.Volume) {
 	if e := s.EmptyDir; e != nil {
 		u.not(e.Medium != corev1.StorageMediumDefault && e.Medium != corev1.StorageMediumMemory, path.Child("emptyDir"), "medium", "huge pages")
 	}
-	if s.EmptyDir != nil || s.ConfigMap != nil || s.Secret != nil || s.DownwardAPI != nil || s.Projected != nil || s.HostPath != nil || s.Image != nil {
+	if s.EmptyDir != nil || s.ConfigMap != nil || s.Secret != nil || s.DownwardAPI != nil || s.Projected != nil || s.HostPath != nil || s.Image != nil ||
+		s.PersistentVolumeClaim != nil || s.Ephemeral != nil {
 		return
 	}
 	u.otherVolume(path, s)

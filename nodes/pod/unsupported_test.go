@@ -23,7 +23,7 @@ var supported = map[reflect.Type]string{
 	reflect.TypeFor[corev1.SecurityContext](): `capabilities privileged runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem
 		allowPrivilegeEscalation seccompProfile procMount appArmorProfile seLinuxOptions`,
 	reflect.TypeFor[corev1.PodSecurityContext]():   `runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup fsGroupChangePolicy seccompProfile sysctls supplementalGroupsPolicy appArmorProfile seLinuxOptions seLinuxChangePolicy`,
-	reflect.TypeFor[corev1.VolumeSource]():         `hostPath emptyDir secret downwardAPI configMap projected image`,
+	reflect.TypeFor[corev1.VolumeSource]():         `hostPath emptyDir secret downwardAPI configMap projected image persistentVolumeClaim ephemeral`,
 	reflect.TypeFor[corev1.ImageVolumeSource]():    `reference pullPolicy`,
 	reflect.TypeFor[corev1.VolumeMount]():          `name readOnly mountPath subPath subPathExpr recursiveReadOnly mountPropagation`,
 	reflect.TypeFor[corev1.Probe]():                `initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold terminationGracePeriodSeconds`,

@@ -85,6 +85,13 @@ func (v *Volumes) mount(p *corev1.Pod, c *corev1.Container, i int, w World) (run
 
 // source is what containers mount of a volume.
 func (v *Volumes) source(p *corev1.Pod, vol *corev1.Volume, w World) (string, error) {
+	if claimName(p, vol) != "" {
+		pv, err := claimed(p, vol, w.Snapshot)
+		if err != nil {
+			return "", fmt.Errorf("volume %q: %w", vol.Name, err)
+		}
+		return v.claimPath(pv)
+	}
 	if vol.Image == nil {
 		return v.path(p.UID, vol), nil
 	}

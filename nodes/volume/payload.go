@@ -36,6 +36,9 @@ func Refs(p *corev1.Pod, k store.Kinds) []store.Key {
 	}
 	secret := func(name string) { keys = append(keys, k.Key(&corev1.Secret{ObjectMeta: meta(p.Namespace, name)})) }
 	for i := range p.Spec.Volumes {
+		if name := claimName(p, &p.Spec.Volumes[i]); name != "" {
+			keys = append(keys, k.Key(&corev1.PersistentVolumeClaim{ObjectMeta: meta(p.Namespace, name)}))
+		}
 		switch s := &p.Spec.Volumes[i].VolumeSource; {
 		case s.ConfigMap != nil:
 			configMap(s.ConfigMap.Name)

@@ -5,6 +5,7 @@
 //	pods/UID/.volumes/NAME      volumes on disk
 //	pods/UID/.subpaths/...      parts of volumes, bound
 //	pods/UID/CONTAINER/         logs
+//	volumes/HANDLE              volumes of claims that are folders of this node, beside the pods' folder
 //	memory/UID/.volumes/NAME    volumes that hold secrets
 //	memory/UID/.etc/            hosts, hostname, resolv.conf
 //	memory/UID/.ends/           last words
@@ -32,6 +33,7 @@ import (
 type Volumes struct {
 	pods   string // a folder for each pod
 	memory string // the same on a tmpfs
+	claims string // a folder for each volume of a claim that is one of this node
 }
 
 // Open keeps pods' files in the folder pods, and secrets in the folder memory, on which it mounts a tmpfs unless there is
@@ -53,7 +55,9 @@ func Open(pods, memory string) (*Volumes, error) {
 }
 
 // In is Open for folders that are there, of which memory should be on a tmpfs: this is not looked at.
-func In(pods, memory string) *Volumes { return &Volumes{pods, memory} }
+func In(pods, memory string) *Volumes {
+	return &Volumes{pods, memory, filepath.Join(filepath.Dir(pods), "volumes")}
+}
 
 // Purge gives back what Open made. The pods' files are those of whoever made the folder.
 func (v *Volumes) Purge() error {
@@ -115,7 +119,9 @@ func generated(vol *corev1.Volume) bool {
 }
 
 // readOnly tells whether containers may only read a volume, whatever they ask for.
-func readOnly(vol *corev1.Volume) bool { return generated(vol) || vol.Image != nil }
+func readOnly(vol *corev1.Volume) bool {
+	return generated(vol) || vol.Image != nil || vol.PersistentVolumeClaim != nil && vol.PersistentVolumeClaim.ReadOnly
+}
 
 // Make makes all volumes of p but those that are images, which the runtime mounts, or brings them up to date. What is as it should be is not touched. It returns when to do so
 // again, if nothing changes before: the zero time if never. An error names the volume.
@@ -151,6 +157,8 @@ func (v *Volumes) make(p *corev1.Pod, vol *corev1.Volume, w World, m *making) er
 		return makeEmpty(path, vol.EmptyDir, m.group)
 	case vol.Image != nil:
 		return nil
+	case claimName(p, vol) != "":
+		return v.makeClaim(p, vol, w, m)
 	case vol.HostPath != nil:
 		return checkHostPath(vol.HostPath)
 	case generated(vol):

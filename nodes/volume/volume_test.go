@@ -34,7 +34,10 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	kinds := store.Kinds{}
-	for kind, o := range map[string]store.Object{"ConfigMap": &corev1.ConfigMap{}, "Secret": &corev1.Secret{}, "Service": &corev1.Service{}} {
+	for kind, o := range map[string]store.Object{
+		"ConfigMap": &corev1.ConfigMap{}, "Secret": &corev1.Secret{}, "Service": &corev1.Service{},
+		"PersistentVolume": &corev1.PersistentVolume{}, "PersistentVolumeClaim": &corev1.PersistentVolumeClaim{},
+	} {
 		kinds.Add(schema.GroupVersionKind{Version: "v1", Kind: kind}, o)
 	}
 	m, err := store.Open(store.NewVolatile(kinds), kinds, store.Options{Guard: true})

@@ -59,6 +59,16 @@ func Of(s *store.Snapshot, o store.Object) Status {
 		return deployment(s, o)
 	case *appsv1.ReplicaSet:
 		return replicaSet(s, o)
+	case *appsv1.DaemonSet:
+		return daemonSet(s, o)
+	case *appsv1.StatefulSet:
+		return statefulSet(s, o)
+	case *corev1.ReplicationController:
+		return replicationController(s, o)
+	case *corev1.PersistentVolumeClaim:
+		return claim(s, o)
+	case *corev1.PersistentVolume:
+		return volume(o)
 	case *corev1.Pod:
 		return pod(o)
 	case *batchv1.Job:

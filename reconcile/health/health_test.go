@@ -51,6 +51,9 @@ func TestHealth(t *testing.T) {
 		starts  = `{phase: Pending, containerStatuses: [{name: web, image: x, imageID: "", restartCount: 0, ready: false, state: {waiting: {reason: ContainerCreating}}}]}`
 		nowhere = `{phase: Pending, conditions: [{type: PodScheduled, status: "False", message: "0/1 nodes are available: 1 Insufficient cpu."}]}`
 		failed  = `{phase: Failed, containerStatuses: [{name: web, image: x, imageID: "", restartCount: 0, ready: false, state: {terminated: {exitCode: 3, message: "no such file"}}}]}`
+		set     = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db, namespace: shop, generation: 1}\nspec: {replicas: 2}\nstatus: "
+		daemon  = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: log, namespace: shop, generation: 1}\nspec: {}\nstatus: "
+		pvc     = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: shop}\nspec: {storageClassName: local, volumeName: v}\nstatus: "
 		half    = `{replicas: 2, updatedReplicas: 2, readyReplicas: 1, availableReplicas: 1, observedGeneration: 2}`
 	)
 	deployment := func(status string) string { return web + "spec: {replicas: 2}\nstatus: " + status }
@@ -74,6 +77,15 @@ func TestHealth(t *testing.T) {
 		{"a pod that is ready is healthy", pod("a", ready), health.Healthy, "Healthy", false},
 		{"one that has done its work too", pod("a", `{phase: Succeeded}`), health.Healthy, "Healthy", false},
 		{"one that failed will not come back", pod("a", failed), health.Degraded, "Degraded: container web: exit code 3: no such file", true},
+		{"a StatefulSet with all pods is healthy", set + "{observedGeneration: 1, replicas: 2, readyReplicas: 2, availableReplicas: 2, updatedReplicas: 2}", health.Healthy, "2/2 ready", false},
+		{"one that still renews is on its way", set + "{observedGeneration: 1, replicas: 2, readyReplicas: 2, availableReplicas: 2, updatedReplicas: 1}", health.Progressing, "2/2 ready", false},
+		{"a DaemonSet on all its nodes is healthy", daemon + "{observedGeneration: 1, desiredNumberScheduled: 2, numberReady: 2, numberAvailable: 2, updatedNumberScheduled: 2}", health.Healthy, "2/2 ready", false},
+		{"one that lacks a node is on its way", daemon + "{observedGeneration: 1, desiredNumberScheduled: 2, numberReady: 1, numberAvailable: 1, updatedNumberScheduled: 2}", health.Progressing, "1/2 ready", false},
+		{"a ReplicationController has what it wants", "apiVersion: v1\nkind: ReplicationController\nmetadata: {name: a, namespace: shop}\nspec: {replicas: 1, template: {metadata: {labels: {a: b}}}}\nstatus: {replicas: 1, readyReplicas: 1, availableReplicas: 1}", health.Healthy, "1/1 ready", false},
+		{"a claim with its volume is healthy", pvc + "{phase: Bound}", health.Healthy, "Healthy", false},
+		{"one that nobody serves is on its way", pvc + "{phase: Pending}", health.Progressing, "Progressing", false},
+		{"one that waits for its first pod is healthy", pvc + "{phase: Pending}\n---\napiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: local}\nprovisioner: local.mainstay.dev\nvolumeBindingMode: WaitForFirstConsumer", health.Healthy, "Healthy", false},
+		{"one whose volume is gone is lost", pvc + "{phase: Lost}", health.Degraded, "Degraded: its volume v is gone", true},
 		{"what is being deleted is on its way", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop, deletionTimestamp: 2026-01-02T12:00:00Z}", health.Progressing, "Progressing: it is being deleted", false},
 		{"what has no health is healthy", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}", health.Healthy, "Healthy", false},
 		{"a source says it itself", "apiVersion: mainstay.dev/v1alpha1\nkind: GitSource\nmetadata: {name: a, namespace: shop}\nspec: {url: 'builtin:a'}\nstatus: {objects: 0, conditions: [{type: Ready, status: \"False\", reason: Invalid, message: m, lastTransitionTime: 2026-01-02T12:00:00Z}]}", health.Degraded, "Degraded: m", false},

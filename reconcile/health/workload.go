@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -118,7 +119,7 @@ func pod(p *corev1.Pod) Status {
 	for _, c := range p.Status.Conditions {
 		switch {
 		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse:
-			return Status{State: Degraded, Cause: "no node for it: " + c.Message, Stuck: true}
+			return Status{State: Degraded, Cause: "no node for it: " + c.Message, Stuck: !soon(c.Message)}
 		case c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue:
 			ready = true
 		}
@@ -132,6 +133,11 @@ func pod(p *corev1.Pod) Status {
 		}
 	}
 	return Status{State: Progressing}
+}
+
+// soon tells whether a pod has no node because claims of its own are just being made or bound.
+func soon(message string) bool {
+	return strings.Contains(message, "unbound immediate PersistentVolumeClaims") || strings.Contains(message, "waiting for ephemeral volume controller")
 }
 
 // waiting are the reasons of a container that waits which something is wrong with; true: waiting will not help.

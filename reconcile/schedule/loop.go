@@ -74,7 +74,7 @@ func (s *Scheduler) follow() {
 	b, err := s.store.Since(s.from, store.Query{})
 	if s.view == nil || errors.Is(err, store.ErrCompacted) {
 		now := s.store.Snapshot()
-		s.view, s.from = NewView(now), now.Revision()
+		s.view, s.from = NewView(now).Over(nil), now.Revision() // with none, or it would keep this one
 		s.queue.Wake(everyOf)
 		b, err = s.store.Since(s.from, store.Query{})
 	}
@@ -104,7 +104,7 @@ func matters(c store.Change) bool {
 		return c.New != nil && (was == nil || was.Generation != o.Generation || !slices.Equal(was.Spec.Taints, o.Spec.Taints) || was.Spec.Unschedulable != o.Spec.Unschedulable ||
 			!sameLists(was.Status.Allocatable, o.Status.Allocatable) || !sameLabels(was, o))
 	}
-	return false
+	return mattersToClaims(c)
 }
 
 func sameLists(a, b corev1.ResourceList) bool {
@@ -181,13 +181,13 @@ func (s *Scheduler) bind(ctx context.Context) error {
 // decide is the pure part: a plan for each pod of which there is something new to say.
 func (s *Scheduler) decide(w control.World, pods []*corev1.Pod) []control.Plan {
 	var plans []control.Plan
-	view := s.view
+	view := s.view.Over(w.Snapshot)
 	for _, pod := range pods {
 		d := Decide(view, pod, s.profile, w.Rand)
 		var p control.Plan
 		if d.Node == "" {
 			refuse(&p, pod, d, w.Now)
-		} else {
+		} else if !promise(&p, w.Snapshot, pod, d.Node) {
 			next := pod.DeepCopy()
 			next.Spec.NodeName = d.Node
 			setScheduled(next, corev1.PodCondition{Status: corev1.ConditionTrue}, w.Now)

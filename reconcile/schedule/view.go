@@ -55,11 +55,22 @@ type NodeInfo struct {
 type View struct {
 	nodes []*NodeInfo              // by name
 	bound map[string][]*corev1.Pod // to nodes that are not there (yet)
+	state *store.Snapshot          // what else pods refer to
+}
+
+// State is what pods refer to beside nodes: claims, volumes. nil: nothing is known of it.
+func (v *View) State() *store.Snapshot { return v.state }
+
+// Over is the view with another state.
+func (v *View) Over(s *store.Snapshot) *View {
+	c := *v
+	c.state = s
+	return &c
 }
 
 // NewView reads the nodes and the pods on them.
 func NewView(s *store.Snapshot) *View {
-	v := &View{bound: map[string][]*corev1.Pod{}}
+	v := &View{bound: map[string][]*corev1.Pod{}, state: s}
 	for n := range store.List[*corev1.Node](s) {
 		info := newNodeInfo(n)
 		for p := range store.List[*corev1.Pod](s, store.OnNode(n.Name)) {
@@ -124,7 +135,7 @@ func (v *View) replace(i int, n *NodeInfo) *View {
 	if v.nodes[i] == n {
 		return v
 	}
-	c := &View{nodes: slices.Clone(v.nodes), bound: v.bound}
+	c := &View{nodes: slices.Clone(v.nodes), bound: v.bound, state: v.state}
 	c.nodes[i] = n
 	return c
 }
@@ -162,7 +173,7 @@ func (v *View) After(c store.Change) *View {
 func (v *View) afterNode(c store.Change) *View {
 	name := c.Object().GetName()
 	i, there := v.find(name)
-	next := &View{nodes: slices.Clone(v.nodes), bound: maps.Clone(v.bound)}
+	next := &View{nodes: slices.Clone(v.nodes), bound: maps.Clone(v.bound), state: v.state}
 	switch {
 	case c.New == nil && there:
 		next.bound[name] = v.nodes[i].Pods
@@ -199,7 +210,7 @@ func (v *View) afterPod(c store.Change) *View {
 	name := cmpOr(is, was).Spec.NodeName
 	i, there := v.find(name)
 	if !there {
-		next := &View{nodes: v.nodes, bound: maps.Clone(v.bound)}
+		next := &View{nodes: v.nodes, bound: maps.Clone(v.bound), state: v.state}
 		pods := slices.DeleteFunc(slices.Clone(next.bound[name]), func(p *corev1.Pod) bool { return p.UID == cmpOr(was, is).UID })
 		if is != nil {
 			pods = append(pods, is)

@@ -114,7 +114,7 @@ spec: {url: 1, interval: 5, prune: maybe, ref: {brunch: main}}`, []string{
 			`spec.ref.brunch: unknown field "brunch", did you mean "branch"?`,
 			`spec.url: must be text, not the number 1: put it in quotes`,
 		}},
-		{"a kind that is not served", `{apiVersion: apps/v1, kind: DaemonSet}`, []string{`kind: kind DaemonSet (apps/v1) is not supported yet`}},
+		{"a kind that is not served", `{apiVersion: resource.k8s.io/v1, kind: DeviceClass}`, []string{`kind: kind DeviceClass (resource.k8s.io/v1) is not supported yet`}},
 	} {
 		t.Run(row.says, func(t *testing.T) {
 			doc, err := yaml.YAMLToJSON([]byte(row.yaml))

@@ -79,6 +79,7 @@ func (c *Codec) decode(data []byte) (store.Object, error) {
 			return nil, err
 		}
 		o.GetObjectKind().SetGroupVersionKind(*gvk)
+		typeClaims(o)
 		return o.(store.Object), nil
 	}
 	var t runtime.TypeMeta

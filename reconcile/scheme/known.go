@@ -10,8 +10,7 @@ import (
 // elsewhere are the kinds that Kubernetes has and this scheme may not: so that a user who asks for one is told that it is
 // missing here, rather than that there is no such thing. The version is the newest.
 const elsewhere = `
-v1: ComponentStatus PersistentVolume PersistentVolumeClaim PodTemplate ReplicationController
-apps/v1: ControllerRevision DaemonSet StatefulSet
+v1: ComponentStatus
 certificates.k8s.io/v1: ClusterTrustBundle PodCertificateRequest
 coordination.k8s.io/v1beta1: LeaseCandidate
 internal.apiserver.k8s.io/v1alpha1: StorageVersion
@@ -20,7 +19,6 @@ resource.k8s.io/v1: DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTempl
 resource.k8s.io/v1alpha3: ResourcePoolStatusRequest
 scheduling.k8s.io/v1alpha3: CompositePodGroup
 scheduling.k8s.io/v1beta1: PodGroup Workload
-storage.k8s.io/v1: StorageClass
 storagemigration.k8s.io/v1: StorageVersionMigration
 `
 

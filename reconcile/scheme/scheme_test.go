@@ -131,13 +131,13 @@ func TestNewSchemesShareNothing(t *testing.T) {
 func TestKindsThatAreNotServedAreExplained(t *testing.T) {
 	s := New(Options{})
 	for _, row := range []struct{ says, version, kind, want string }{
-		{"a kind of Kubernetes that is missing here", "apps/v1", "StatefulSet", "kind StatefulSet (apps/v1) is not supported yet"},
-		{"the same in an old version", "apps/v1beta1", "StatefulSet", "kind StatefulSet (apps/v1) is not supported yet"},
+		{"a kind of Kubernetes that is missing here", "resource.k8s.io/v1", "DeviceClass", "kind DeviceClass (resource.k8s.io/v1) is not supported yet"},
+		{"the same in an old version", "resource.k8s.io/v1beta1", "DeviceClass", "kind DeviceClass (resource.k8s.io/v1) is not supported yet"},
 		{"a kind in an old group", "extensions/v1beta1", "Ingress", "kind Ingress is in networking.k8s.io/v1, not in extensions/v1beta1"},
 		{"a mistyped kind", "apps/v1", "Deploymnet", "unknown kind Deploymnet in apps/v1, did you mean Deployment?"},
 		{"a mistyped kind in the wrong group", "v1", "Deploymet", "unknown kind Deploymet in v1, did you mean Deployment in apps/v1?"},
 		{"a kind written small", "v1", "configmap", "unknown kind configmap in v1, did you mean ConfigMap?"},
-		{"a mistyped kind that is missing here", "apps/v1", "DeamonSet", "unknown kind DeamonSet in apps/v1, did you mean DaemonSet?"},
+		{"a mistyped kind that is missing here", "resource.k8s.io/v1", "DevicClass", "unknown kind DevicClass in resource.k8s.io/v1, did you mean DeviceClass?"},
 		{"a kind in an old version", "apps/v1beta1", "Deployment", "kind Deployment is in apps/v1, not in apps/v1beta1"},
 		{"a kind in the wrong group", "v1", "Deployment", "kind Deployment is in apps/v1, not in v1"},
 		{"a kind in no group", "", "Pod", "kind Pod is in v1, not in "},
@@ -215,6 +215,7 @@ func TestWhatTheCodecWritesItReadsBack(t *testing.T) {
 		t.Run(k.Kind, func(t *testing.T) {
 			for range 20 {
 				o := random(s, k, f)
+				typeClaims(o) // as they are after defaulting
 				b, err := c.Encode(o)
 				if err != nil {
 					t.Fatal(err)
@@ -297,11 +298,11 @@ func TestTheCodecRefusesWhatIsNotServed(t *testing.T) {
 		}
 	}
 	o := clientscheme.Scheme
-	sts, err := o.New(schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "StatefulSet"})
+	missing, err := o.New(schema.GroupVersionKind{Group: "resource.k8s.io", Version: "v1", Kind: "DeviceClass"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Encode(sts.(store.Object)); err == nil {
+	if _, err := c.Encode(missing.(store.Object)); err == nil {
 		t.Error("a kind that is not served was written")
 	}
 }

@@ -20,7 +20,7 @@ import (
 // table has one row for each kind that is served. A kind that is not here is refused.
 func table(opts Options) []*Kind {
 	v := validate.Rules{Unsupported: opts.Unsupported, UnsupportedService: opts.UnsupportedService}
-	kinds := slices.Concat(coreKinds(v), appsKinds(v), batchKinds(v), autoscalingKinds(), policyKinds(), otherKinds(), networkingKinds(), csiKinds(), flowKinds(), extensionKinds(), rbacKinds(), certificatesKinds(), admissionKinds(), ownKinds())
+	kinds := slices.Concat(coreKinds(v), appsKinds(v), batchKinds(v), autoscalingKinds(), policyKinds(), otherKinds(), networkingKinds(), csiKinds(), flowKinds(), extensionKinds(), rbacKinds(), certificatesKinds(), admissionKinds(), setKinds(v), storageKinds(), ownKinds())
 	slices.SortStableFunc(kinds, byPriority)
 	return kinds
 }

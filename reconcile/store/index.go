@@ -59,7 +59,7 @@ func builtIn() []Index {
 // adoptable are the kinds that controllers look for without an owner, to adopt them.
 func adoptable(o Object) bool {
 	switch o.(type) {
-	case *corev1.Pod, *appsv1.ReplicaSet:
+	case *corev1.Pod, *appsv1.ReplicaSet, *appsv1.ControllerRevision:
 		return true
 	}
 	return false

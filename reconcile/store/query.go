@@ -38,7 +38,7 @@ func By(index, value string) Where { return func(q *Query) { q.Index, q.Value = 
 // OwnedBy selects what has an owner reference to uid.
 func OwnedBy(uid types.UID) Where { return By(ownerIndex, string(uid)) }
 
-// Orphans selects the pods and ReplicaSets that have no owner.
+// Orphans selects the pods, ReplicaSets and ControllerRevisions that have no owner.
 func Orphans(q *Query) { OwnedBy("")(q) }
 
 // OnNode selects the pods that are bound to a node; "" are the pods that are bound to none.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -123,5 +122,3 @@ func replicas(p *int32) int32 {
 	}
 	return *p
 }
-
-var replicaSetVersion = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")

@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -143,6 +144,10 @@ func scaleOf(o runtime.Object) (*autoscalingv1.Scale, error) {
 		wanted, selector, scale.Status.Replicas = o.Spec.Replicas, o.Spec.Selector, o.Status.Replicas
 	case *appsv1.ReplicaSet:
 		wanted, selector, scale.Status.Replicas = o.Spec.Replicas, o.Spec.Selector, o.Status.Replicas
+	case *appsv1.StatefulSet:
+		wanted, selector, scale.Status.Replicas = o.Spec.Replicas, o.Spec.Selector, o.Status.Replicas
+	case *corev1.ReplicationController:
+		wanted, selector, scale.Status.Replicas = o.Spec.Replicas, &metav1.LabelSelector{MatchLabels: o.Spec.Selector}, o.Status.Replicas
 	default:
 		return nil, fmt.Errorf("scale a %T: it has no replicas", o)
 	}
@@ -166,6 +171,10 @@ func setReplicas(o store.Object, n int32) {
 	case *appsv1.Deployment:
 		o.Spec.Replicas = &n
 	case *appsv1.ReplicaSet:
+		o.Spec.Replicas = &n
+	case *appsv1.StatefulSet:
+		o.Spec.Replicas = &n
+	case *corev1.ReplicationController:
 		o.Spec.Replicas = &n
 	}
 }

@@ -6,7 +6,7 @@ import "github.com/mainstay-gitops/mainstay/reconcile/schedule"
 // Default are the rules of the built-in scheduler, the cheapest filters first.
 func Default() schedule.Profile {
 	return schedule.Profile{
-		Filters: []schedule.Filter{Unschedulable{}, NodeName{}, TaintToleration{}, NodeAffinity{}, NodePorts{}, Fit{}},
+		Filters: []schedule.Filter{Unschedulable{}, NodeName{}, TaintToleration{}, NodeAffinity{}, NodePorts{}, Fit{}, VolumeBinding{}},
 		Scorers: []schedule.Weighted{
 			{Scorer: PreferredTaints{}, Weight: 3},
 			{Scorer: PreferredNodeAffinity{}, Weight: 2},

@@ -31,7 +31,7 @@ func volume(v *corev1.Volume) {
 		unset(&v.Image.PullPolicy, pullPolicy(v.Image.Reference))
 	}
 	if v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil {
-		missing(&v.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+		claimSpec(&v.Ephemeral.VolumeClaimTemplate.Spec)
 	}
 	remote(v)
 }

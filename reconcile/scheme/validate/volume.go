@@ -81,7 +81,7 @@ func ownSources(v *corev1.VolumeSource) []source {
 			if v.Ephemeral.VolumeClaimTemplate == nil {
 				return field.ErrorList{field.Required(p.Child("volumeClaimTemplate"), "")}
 			}
-			return nil
+			return claimSpec(&v.Ephemeral.VolumeClaimTemplate.Spec, p.Child("volumeClaimTemplate", "spec"))
 		}},
 		{"image", v.Image != nil, func(p *field.Path) field.ErrorList {
 			return append(required(v.Image.Reference, p.Child("reference")),
