@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mainstay-gitops/mainstay/reconcile/control"
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
+
 	"github.com/mainstay-gitops/mainstay/dataplane/hostport"
 	"github.com/mainstay-gitops/mainstay/dataplane/service"
-	"github.com/mainstay-gitops/mainstay/reconcile/control"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
@@ -23,10 +25,15 @@ func (s simSeen) add(other simSeen) {
 	}
 }
 
+// allControllers are those of the daemon, to be counted and not to be run.
+func allControllers(t testing.TB) []control.Controller {
+	return controllers(scheme.New(scheme.Options{}), nil, time.Time{}, netip.Prefix{}, netip.AddrPort{}, simKeys(t))
+}
+
 // misses says what of the cluster no story has come by: controllers that wrote nothing, and calls that were made and never
 // failed.
 func (s simSeen) misses(t testing.TB) (all []string) {
-	for _, c := range controllers(nil, nil, time.Time{}, netip.Prefix{}, netip.AddrPort{}, simKeys(t)) {
+	for _, c := range allControllers(t) {
 		if s["plan of "+c.Name()] == 0 {
 			all = append(all, "no plan of the controller "+c.Name()+" wrote anything")
 		}
@@ -124,11 +131,11 @@ func (w *sim) fails(call string) bool {
 
 func TestWhatNoStoryComesByIsNamed(t *testing.T) {
 	s := simSeen{"call of Create": 1}
-	for _, c := range controllers(nil, nil, time.Time{}, netip.Prefix{}, netip.AddrPort{}, simKeys(t))[1:] {
+	for _, c := range allControllers(t)[1:] {
 		s["plan of "+c.Name()] = 1
 	}
 	missed := s.misses(t)
-	for _, want := range []string{"Create never failed", "no plan of the controller " + controllers(nil, nil, time.Time{}, netip.Prefix{}, netip.AddrPort{}, simKeys(t))[0].Name() + " wrote anything", "there was no death"} {
+	for _, want := range []string{"Create never failed", "no plan of the controller " + allControllers(t)[0].Name() + " wrote anything", "there was no death"} {
 		if !slices.Contains(missed, want) {
 			t.Errorf("%q is not among %q", want, missed)
 		}

@@ -79,7 +79,7 @@ type saying struct {
 func everyVerb() []saying {
 	return []saying{
 		{args: "create -f $FILE", want: `/$NAME created`},
-		{args: "get $KIND", want: `(?s)^$HEADINGS\n.*$ROW`},
+		{args: "get $KIND", want: `(?s)^(Warning: [^\n]*\n)?$HEADINGS\n.*$ROW`},
 		{args: "get $KIND -l v=one --field-selector metadata.name=$NAME --chunk-size=1 -o name", want: `/$NAME\n$`},
 		{args: "get $KIND $NAME -o yaml --show-managed-fields", want: `(?s)kind: $GOKIND.*edited: "no".*managedFields:.*name: $NAME`},
 		{args: "describe $KIND $NAME", want: `(?s)Name: +$NAME`},
@@ -90,7 +90,7 @@ func everyVerb() []saying {
 		{args: "apply -f $FILE", want: `/$NAME unchanged`},
 		{args: "apply -f $OTHER --dry-run=server", want: `/$ELSE created \(server dry run\)`},
 		{args: "apply -f $OTHER --server-side", want: `/$ELSE serverside-applied`},
-		{args: "apply -f $OTHERCHANGED --server-side --field-manager=someone", want: `conflict with "kubectl": \.metadata\.labels\.v`, fail: true},
+		{args: "apply -f $OTHERCHANGED --server-side --field-manager=someone", want: `(?s)conflicts? with "kubectl":.*\.metadata\.labels\.v`, fail: true},
 		{args: "apply -f $OTHERCHANGED --server-side --field-manager=someone --force-conflicts", want: `/$ELSE serverside-applied`},
 		{args: "diff -f $OTHERCHANGED --server-side --field-manager=someone", want: `^$`},
 		{args: "patch $KIND $NAME --type=strategic -p {\"metadata\":{\"labels\":{\"by\":\"strategic\"}}}", want: `/$NAME patched`},
@@ -107,10 +107,10 @@ func everyVerb() []saying {
 func verbsOfKinds() []saying {
 	return []saying{
 		{args: "create -f $FILE", want: `/$NAME created`},
-		{args: "get $KIND", want: `(?s)^$HEADINGS\n.*$ROW`},
+		{args: "get $KIND", want: `(?s)^(Warning: [^\n]*\n)?$HEADINGS\n.*$ROW`},
 		{args: "explain $KIND", want: `(?s)KIND: +$GOKIND.*FIELDS:.*metadata`},
 		{args: "apply -f $OTHER --server-side", want: `/$ELSE serverside-applied`},
-		{args: "apply -f $OTHERCHANGED --server-side --field-manager=someone", want: `conflict with "kubectl": \.metadata\.labels\.v`, fail: true},
+		{args: "apply -f $OTHERCHANGED --server-side --field-manager=someone", want: `(?s)conflicts? with "kubectl":.*\.metadata\.labels\.v`, fail: true},
 		{args: "patch $KIND $NAME --type=strategic -p {\"metadata\":{\"labels\":{\"by\":\"strategic\"}}}", want: `/$NAME patched`},
 		{args: "delete $KIND $ELSE --wait=false", want: `"$ELSE" deleted`},
 	}

@@ -34,7 +34,7 @@ func TestKubectlMakesObjectsWithoutAFile(t *testing.T) {
 			{args: "get deploy,svc,cm,no,ns", want: `(?s)deployment.apps/web.*service/web.*configmap/greeting.*namespace/default`},
 			{args: "create configmap greeting", want: `configmaps "greeting" already exists`, fail: true},
 			{args: "create configmap x --namespace=nowhere", want: `namespaces "nowhere" not found`, fail: true},
-			{args: "get statefulsets", want: `the server doesn't have a resource type "statefulsets"`, fail: true},
+			{args: "get gateways", want: `the server doesn't have a resource type "gateways"`, fail: true},
 			{args: "api-resources --api-group=apps", want: `(?s)deployments +deploy +apps/v1 +true +Deployment.*replicasets +rs`},
 			{args: "version", want: `Server Version: v1.37.2\+mainstay`},
 			{args: "delete pods --all", want: `pod "one" deleted`},
