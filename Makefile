@@ -40,7 +40,7 @@ bench: build test-tools ## the figures of docs/PERFORMANCE.md, beside what they 
 	$(SUDO) bin/bench
 
 compat: ## what the rules of kinds have in common with Kubernetes' own, kind by kind; KIND=Pod SHOW=20 shows where they differ
-	cd reconcile/scheme/compat && $(GO) run . $(if $(KIND),--kind $(KIND)) --show $(or $(SHOW),0)
+	cd reconcile/scheme/compat && $(GO) run . $(if $(KIND),--kind $(KIND) --show $(or $(SHOW),20),--rates rates.txt) && $(if $(KIND),true,cat rates.txt)
 
 sim: ## SEEDS=n stories of a whole cluster in which everything fails that can, or that of SEED
 	$(GO) test -c -o bin/sim.test ./cmd/mainstay

@@ -8,11 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mainstay-gitops/mainstay/reconcile/control"
-	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
-
 	"github.com/mainstay-gitops/mainstay/dataplane/hostport"
 	"github.com/mainstay-gitops/mainstay/dataplane/service"
+	"github.com/mainstay-gitops/mainstay/reconcile/control"
+	"github.com/mainstay-gitops/mainstay/reconcile/scheme"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 

@@ -238,8 +238,8 @@ func TestWhoScalesOwnsTheReplicas(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 	for _, f := range d.ManagedFields {
-		if f.Manager == "scaler" && strings.Contains(string(f.FieldsV1.Raw), "f:replicas") {
-			t.Errorf("who was overruled owns it still: %s", f.FieldsV1.Raw)
+		if f.Manager == "scaler" && strings.Contains(f.FieldsV1.GetRawString(), "f:replicas") {
+			t.Errorf("who was overruled owns it still: %s", f.FieldsV1.GetRawString())
 		}
 	}
 }

@@ -74,7 +74,6 @@ func TestWhatIsKeptWithoutEffectIsWarnedOf(t *testing.T) {
 
 func TestOldVersionsAreWarnedOfAndComponentsAreTold(t *testing.T) {
 	k, w := serve(t).warnedClient(t)
-	//lint:ignore SA1019 that it is old is what is tested
 	if _, err := k.CoreV1().Endpoints("default").List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Endpoints are old, and kept for those who still use them
+
 package scheme
 
 import (

@@ -147,6 +147,9 @@ func fits(signer string, asked *x509.CertificateRequest, usages []certificatesv1
 	if slices.Contains(asked.Subject.Organization, user.SystemPrivilegedGroup) {
 		return fmt.Errorf("group %s is not given away", user.SystemPrivilegedGroup)
 	}
+	if asked.Subject.CommonName == access.ProxyUser { // servers that extend the API believe whatever he says of others
+		return fmt.Errorf("user %s is not given away", access.ProxyUser)
+	}
 	if signer == certificatesv1.KubeAPIServerClientSignerName {
 		return clientUsages(usages)
 	}

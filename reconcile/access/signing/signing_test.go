@@ -108,6 +108,7 @@ func TestApprovedRequestsAreSignedIfTheyFitTheirSigner(t *testing.T) {
 		{"a user", subject("ann", "dev"), api, []certificatesv1.KeyUsage{client, sig, enc}, ""},
 		{"a user who wants to serve", subject("ann"), api, []certificatesv1.KeyUsage{client, server}, "invalid usage for client certificate: server auth"},
 		{"a user who wants nothing", subject("ann"), api, []certificatesv1.KeyUsage{sig}, "missing required usage for client certificate: client auth"},
+		{"who speaks for others", subject("front-proxy-client"), api, []certificatesv1.KeyUsage{client}, "user front-proxy-client is not given away"},
 		{"an administrator", subject("ann", "system:masters"), api, []certificatesv1.KeyUsage{client}, "group system:masters is not given away"},
 		{"a node", node, kubelet, []certificatesv1.KeyUsage{client, sig}, ""},
 		{"a node with an RSA key", node, kubelet, []certificatesv1.KeyUsage{client, sig, enc}, ""},

@@ -9,7 +9,7 @@ import (
 // FlowSchemas shows which requests go first, and where to.
 func FlowSchemas() Table[*flowcontrolv1.FlowSchema] {
 	return Table[*flowcontrolv1.FlowSchema]{
-		header("Name,PriorityLevel,MatchingPrecedence:number,DistinguisherMethod,Age,MissingPL"),
+		header("Name,PriorityLevel,MatchingPrecedence,DistinguisherMethod,Age,MissingPL"),
 		func(f *flowcontrolv1.FlowSchema, now time.Time) []any {
 			by, dangling := none, "?"
 			if d := f.Spec.DistinguisherMethod; d != nil {
@@ -28,7 +28,7 @@ func FlowSchemas() Table[*flowcontrolv1.FlowSchema] {
 // PriorityLevels shows how much of the server they have.
 func PriorityLevels() Table[*flowcontrolv1.PriorityLevelConfiguration] {
 	return Table[*flowcontrolv1.PriorityLevelConfiguration]{
-		header("Name,Type,NominalConcurrencyShares:number,Queues:number,HandSize:number,QueueLengthLimit:number,Age"),
+		header("Name,Type,NominalConcurrencyShares,Queues,HandSize,QueueLengthLimit,Age"),
 		func(p *flowcontrolv1.PriorityLevelConfiguration, now time.Time) []any {
 			var shares, queues, hand, length any = none, none, none, none
 			if l := p.Spec.Limited; l != nil {

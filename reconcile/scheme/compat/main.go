@@ -27,6 +27,7 @@ func main() {
 	flag.StringVar(&o.kind, "kind", "", "only this kind")
 	flag.IntVar(&o.show, "show", 0, "disagreements to print of each kind and comparison")
 	flag.StringVar(&o.only, "only", "", "of these, only verdicts, updates, defaults or columns")
+	flag.StringVar(&o.rates, "rates", "", "write to this file")
 	flag.Parse()
 	klog.SetLogger(logr.Discard()) // Kubernetes complains of what is not validated yet
 	if err := run(o); err != nil {
@@ -39,6 +40,7 @@ type options struct {
 	changes, show int
 	seed          uint64
 	kind, only    string
+	rates         string
 }
 
 func run(o options) error {
@@ -65,6 +67,14 @@ func run(o options) error {
 		c := &comparison{kind: k, ours: ours, theirs: theirs, tally: r.of(k.Kind), now: now}
 		c.all(picked, o)
 	}
-	r.print(os.Stdout)
-	return nil
+	if o.rates == "" {
+		r.print(os.Stdout)
+		return nil
+	}
+	f, err := os.Create(o.rates)
+	if err != nil {
+		return err
+	}
+	r.print(f)
+	return f.Close()
 }

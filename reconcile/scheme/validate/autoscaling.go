@@ -6,8 +6,8 @@ import (
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	valid "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -87,7 +87,7 @@ func segment(name string, at *field.Path, missing string) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(at, missing)}
 	}
-	return invalid(at, name, path.IsValidPathSegmentName(name))
+	return invalid(at, name, content.IsPathSegmentName(name))
 }
 
 func metrics(s *autoscalingv2.HorizontalPodAutoscalerSpec, path *field.Path) field.ErrorList {

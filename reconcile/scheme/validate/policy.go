@@ -2,7 +2,7 @@ package validate
 
 import (
 	policyv1 "k8s.io/api/policy/v1"
-	names "k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -10,7 +10,7 @@ import (
 
 // PodDisruptionBudget validates a new PodDisruptionBudget.
 func PodDisruptionBudget(b *policyv1.PodDisruptionBudget) field.ErrorList {
-	return append(metadata(&b.ObjectMeta, names.ValidatePathSegmentName), budgetSpec(&b.Spec)...)
+	return append(metadata(&b.ObjectMeta, func(name string, _ bool) []string { return content.IsPathSegmentName(name) }), budgetSpec(&b.Spec)...)
 }
 
 // PodDisruptionBudgetUpdate validates a PodDisruptionBudget that is there, of which all may change.

@@ -48,6 +48,9 @@ func claimSpec(s *corev1.PersistentVolumeClaimSpec, p *field.Path) field.ErrorLi
 		errs = append(errs, required(d.Name, p.Child("dataSourceRef", "name"))...)
 		errs = append(errs, required(d.Kind, p.Child("dataSourceRef", "kind"))...)
 	}
+	if a, b := s.DataSource, s.DataSourceRef; a != nil && b != nil && (a.Kind != b.Kind || a.Name != b.Name || !same(a.APIGroup, b.APIGroup)) {
+		errs = append(errs, field.Invalid(p, "", "must match dataSourceRef"))
+	}
 	if c := s.VolumeAttributesClassName; c != nil && *c != "" {
 		errs = append(errs, className(*c, p.Child("volumeAttributesClassName"))...)
 	}
@@ -256,7 +259,7 @@ func StorageClass(c *storagev1.StorageClass) field.ErrorList {
 	} else if size > parametersSizeAtMost {
 		errs = append(errs, field.TooLong(root("parameters"), "", parametersSizeAtMost))
 	}
-	errs = append(errs, maybe(c.ReclaimPolicy, root("reclaimPolicy"), reclaims()...)...)
+	errs = append(errs, maybe(c.ReclaimPolicy, root("reclaimPolicy"), corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)...)
 	if c.VolumeBindingMode == nil {
 		errs = append(errs, field.Required(root("volumeBindingMode"), ""))
 	}
@@ -265,8 +268,16 @@ func StorageClass(c *storagev1.StorageClass) field.ErrorList {
 		for j, e := range t.MatchLabelExpressions {
 			at := root("allowedTopologies").Index(i).Child("matchLabelExpressions").Index(j)
 			errs = append(errs, labelKey(e.Key, at.Child("key"))...)
+			if slices.ContainsFunc(t.MatchLabelExpressions[:j], func(o corev1.TopologySelectorLabelRequirement) bool { return o.Key == e.Key }) {
+				errs = append(errs, field.Duplicate(at.Child("key"), e.Key))
+			}
 			if len(e.Values) == 0 {
 				errs = append(errs, field.Required(at.Child("values"), ""))
+			}
+			for n, v := range e.Values {
+				if slices.Contains(e.Values[:n], v) {
+					errs = append(errs, field.Duplicate(at.Child("values").Index(n), v))
+				}
 			}
 		}
 	}
