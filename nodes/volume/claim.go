@@ -59,6 +59,8 @@ func (v *Volumes) claimPath(pv *corev1.PersistentVolume) (string, error) {
 	switch s := pv.Spec.PersistentVolumeSource; {
 	case pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == corev1.PersistentVolumeBlock:
 		return "", fmt.Errorf("persistentvolume %q: block devices: not supported yet", pv.Name)
+	case len(pv.Spec.MountOptions) > 0:
+		return "", fmt.Errorf("persistentvolume %q: mount options are not supported for this volume type", pv.Name)
 	case s.HostPath != nil:
 		return s.HostPath.Path, nil
 	case s.Local != nil:

@@ -10,11 +10,12 @@ import (
 )
 
 // claim puts a claim that has a volume into c.
-func (c *cluster) claim(v corev1.PersistentVolumeSource) {
+func (c *cluster) claim(v corev1.PersistentVolumeSource, options ...string) {
 	c.t.Helper()
 	pvc := &corev1.PersistentVolumeClaim{ObjectMeta: meta("hello", "data"), Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "v"}}
 	pvc.UID, pvc.Status.Phase = "c", corev1.ClaimBound
 	pv := &corev1.PersistentVolume{ObjectMeta: meta("", "v")}
+	pv.Spec.MountOptions = options
 	pv.Spec.PersistentVolumeSource, pv.Spec.ClaimRef = v, &corev1.ObjectReference{Namespace: "hello", Name: "data", UID: "c"}
 	c.put(pvc)
 	c.put(pv)
@@ -91,19 +92,21 @@ func TestAFolderIsGivenToTheGroupOfAPodAndNothingBesideIt(t *testing.T) {
 
 func TestAClaimThatCannotBeMountedSaysWhy(t *testing.T) {
 	for name, row := range map[string]struct {
-		source corev1.PersistentVolumeSource
-		want   string
+		source  corev1.PersistentVolumeSource
+		want    string
+		options []string
 	}{
-		"of a file server":       {corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{}}, `persistentvolume "v": nfs: not supported yet`},
-		"of another driver":      {corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "disks.example.com"}}, `csi driver disks.example.com: not supported yet`},
-		"beside all folders":     {ours("../other"), `it must be a name`},
-		"of a path that is gone": {corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/nowhere/at/all"}}, `no such file`},
+		"of a file server":       {corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{}}, `persistentvolume "v": nfs: not supported yet`, nil},
+		"of another driver":      {corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "disks.example.com"}}, `csi driver disks.example.com: not supported yet`, nil},
+		"beside all folders":     {ours("../other"), `it must be a name`, nil},
+		"of a path that is gone": {corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/nowhere/at/all"}}, `no such file`, nil},
+		"with mount options":     {ours("pvc-1"), `mount options are not supported for this volume type`, []string{"noexec"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			v, c, p := In(filepath.Join(dir, "pods"), filepath.Join(dir, "memory")), newCluster(t), parse(t, claims)
 			p.Namespace, p.UID = "hello", "one"
-			c.claim(row.source)
+			c.claim(row.source, row.options...)
 			if _, err := v.Make(p, c.world()); err == nil || !strings.Contains(err.Error(), row.want) || !strings.Contains(err.Error(), `volume "d"`) {
 				t.Errorf("it says %v", err)
 			}
