@@ -32,13 +32,20 @@ func (c *client) kind(ctx context.Context, name string) (*scheme.Kind, error) {
 		if name != strings.ToLower(n.Kind) && name != n.Plural && name != n.Singular && name != d.Name && !slices.Contains(n.ShortNames, name) {
 			continue
 		}
-		for _, v := range d.Spec.Versions {
-			if v.Storage {
-				return c.scheme.In(s).Lookup(schema.GroupVersionKind{Group: d.Spec.Group, Version: v.Name, Kind: n.Kind})
-			}
-		}
+		return c.defined(s, d)
 	}
 	return nil, unknown
+}
+
+// defined is the kind of a definition that s has, in the version that is stored.
+func (c *client) defined(s *store.Snapshot, d *apiextensionsv1.CustomResourceDefinition) (*scheme.Kind, error) {
+	k := schema.GroupVersionKind{Group: d.Spec.Group, Kind: d.Spec.Names.Kind}
+	for _, v := range d.Spec.Versions {
+		if v.Storage {
+			k.Version = v.Name
+		}
+	}
+	return c.scheme.In(s).Lookup(k)
 }
 
 // custom reads all objects of a kind that users have defined.

@@ -8,32 +8,13 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/delivery"
 	"github.com/mainstay-gitops/mainstay/reconcile/scheme/v1alpha1"
 	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
-
-// healthKinds are the kinds that health is judged by.
-var healthKinds = []schema.GroupKind{
-	v1alpha1.GroupVersion.WithKind("GitSource").GroupKind(), v1alpha1.GroupVersion.WithKind("Inventory").GroupKind(),
-	appsv1.SchemeGroupVersion.WithKind("Deployment").GroupKind(), appsv1.SchemeGroupVersion.WithKind("ReplicaSet").GroupKind(),
-	batchv1.SchemeGroupVersion.WithKind("Job").GroupKind(), batchv1.SchemeGroupVersion.WithKind("CronJob").GroupKind(),
-	corev1.SchemeGroupVersion.WithKind("Pod").GroupKind(), corev1.SchemeGroupVersion.WithKind("Service").GroupKind(),
-	corev1.SchemeGroupVersion.WithKind("ConfigMap").GroupKind(), corev1.SchemeGroupVersion.WithKind("Secret").GroupKind(),
-	corev1.SchemeGroupVersion.WithKind("Namespace").GroupKind(), corev1.SchemeGroupVersion.WithKind("ServiceAccount").GroupKind(),
-	appsv1.SchemeGroupVersion.WithKind("DaemonSet").GroupKind(), appsv1.SchemeGroupVersion.WithKind("StatefulSet").GroupKind(),
-	corev1.SchemeGroupVersion.WithKind("ReplicationController").GroupKind(), corev1.SchemeGroupVersion.WithKind("PodTemplate").GroupKind(),
-	corev1.SchemeGroupVersion.WithKind("PersistentVolume").GroupKind(), corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim").GroupKind(),
-	storagev1.SchemeGroupVersion.WithKind("StorageClass").GroupKind(),
-}
 
 func newStatusCommand(at *place) *cobra.Command {
 	var output string
@@ -48,7 +29,7 @@ func newStatusCommand(at *place) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := cl.snapshot(cmd.Context(), healthKinds...)
+			s, err := cl.delivered(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -42,11 +42,11 @@ func newWhyCommand(at *place) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			kinds := append(slices.Clone(healthKinds), corev1.SchemeGroupVersion.WithKind("Event").GroupKind())
-			if k.Defined == nil && !slices.Contains(kinds, k.GroupKind()) {
+			kinds := []schema.GroupKind{corev1.SchemeGroupVersion.WithKind("Event").GroupKind()}
+			if k.Defined == nil {
 				kinds = append(kinds, k.GroupKind())
 			}
-			s, err := cl.snapshot(cmd.Context(), kinds...)
+			s, err := cl.delivered(cmd.Context(), kinds...)
 			if err != nil {
 				return err
 			}
