@@ -342,6 +342,9 @@ func verdict(name string, o outcome, known causes) string {
 	if c.unable {
 		return "*cannot run here* (" + c.text + ")"
 	}
+	if o == notRun {
+		return "not run yet (" + c.text + ")"
+	}
 	return "**fails** (" + c.text + ")"
 }
 
