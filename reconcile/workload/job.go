@@ -30,7 +30,7 @@ func (Job) Watches() []control.Watch {
 		{Kind: jobKind, Keys: jobAndLeftPods},
 		control.Controlled(podKind, jobKind),
 		{Kind: podKind, Keys: leftPod},
-		{Kind: accountKind, Keys: waitingForAccount(func(j *batchv1.Job) *corev1.PodSpec { return &j.Spec.Template.Spec })},
+		{Kind: accountKind, Keys: accountWakes(func(j *batchv1.Job) *corev1.PodTemplateSpec { return &j.Spec.Template })},
 		{Kind: podKind, Keys: orphanWakes(jobKind, func(j *batchv1.Job) *metav1.LabelSelector { return j.Spec.Selector })},
 	}
 }

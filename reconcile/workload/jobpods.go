@@ -1,7 +1,6 @@
 package workload
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,29 +13,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/mainstay-gitops/mainstay/reconcile/indexes"
-	"github.com/mainstay-gitops/mainstay/reconcile/store"
 )
 
 var (
 	jobKind    = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
 	jobVersion = batchv1.SchemeGroupVersion.WithKind("Job")
 )
-
-// waitingForAccount are the owners of pods that may have waited for a service account.
-func waitingForAccount[T store.Object](spec func(T) *corev1.PodSpec) func(*store.Snapshot, store.Change) []store.Key {
-	return func(s *store.Snapshot, c store.Change) []store.Key {
-		if c.Old != nil {
-			return nil
-		}
-		var keys []store.Key
-		for o := range store.List[T](s, store.InNamespace(c.New.GetNamespace())) {
-			if cmp.Or(spec(o).ServiceAccountName, "default") == c.New.GetName() {
-				keys = append(keys, s.Key(o))
-			}
-		}
-		return keys
-	}
-}
 
 // manage deletes the pods that are too many, or makes those that are missing: never both in one plan.
 func (r *run) manage() {

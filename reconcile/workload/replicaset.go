@@ -1,6 +1,8 @@
 package workload
 
 import (
+	"cmp"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -38,7 +40,7 @@ func accountWakes[T store.Object](template func(T) *corev1.PodTemplateSpec) func
 		}
 		var keys []store.Key
 		for o := range store.List[T](s, store.InNamespace(c.New.GetNamespace())) {
-			if t := template(o); t != nil && t.Spec.ServiceAccountName == c.New.GetName() {
+			if t := template(o); t != nil && cmp.Or(t.Spec.ServiceAccountName, "default") == c.New.GetName() {
 				keys = append(keys, s.Key(o))
 			}
 		}

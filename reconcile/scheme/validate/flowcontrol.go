@@ -49,17 +49,11 @@ func FlowSchemaUpdate(new, old *flowcontrolv1.FlowSchema) field.ErrorList {
 
 // FlowSchemaStatusUpdate validates an update of the status.
 func FlowSchemaStatusUpdate(new, old *flowcontrolv1.FlowSchema) field.ErrorList {
-	errs := metadataUpdate(&new.ObjectMeta, &old.ObjectMeta)
-	seen := map[flowcontrolv1.FlowSchemaConditionType]bool{}
-	for i, c := range new.Status.Conditions {
-		at := root("status").Child("conditions").Index(i).Child("type")
-		errs = append(errs, required(string(c.Type), at)...)
-		if seen[c.Type] {
-			errs = append(errs, field.Duplicate(at, c.Type))
-		}
-		seen[c.Type] = true
+	var types []string
+	for _, c := range new.Status.Conditions {
+		types = append(types, string(c.Type))
 	}
-	return errs
+	return append(metadataUpdate(&new.ObjectMeta, &old.ObjectMeta), conditionTypes(types)...)
 }
 
 func flowRule(r *flowcontrolv1.PolicyRulesWithSubjects, at *field.Path) field.ErrorList {
@@ -213,15 +207,22 @@ func PriorityLevelConfigurationUpdate(new, old *flowcontrolv1.PriorityLevelConfi
 
 // PriorityLevelConfigurationStatusUpdate validates an update of the status.
 func PriorityLevelConfigurationStatusUpdate(new, old *flowcontrolv1.PriorityLevelConfiguration) field.ErrorList {
-	errs := metadataUpdate(&new.ObjectMeta, &old.ObjectMeta)
-	seen := map[flowcontrolv1.PriorityLevelConfigurationConditionType]bool{}
-	for i, c := range new.Status.Conditions {
+	var types []string
+	for _, c := range new.Status.Conditions {
+		types = append(types, string(c.Type))
+	}
+	return append(metadataUpdate(&new.ObjectMeta, &old.ObjectMeta), conditionTypes(types)...)
+}
+
+// conditionTypes are there, and each once.
+func conditionTypes(types []string) field.ErrorList {
+	var errs field.ErrorList
+	for i, t := range types {
 		at := root("status").Child("conditions").Index(i).Child("type")
-		errs = append(errs, required(string(c.Type), at)...)
-		if seen[c.Type] {
-			errs = append(errs, field.Duplicate(at, c.Type))
+		errs = append(errs, required(t, at)...)
+		if slices.Contains(types[:i], t) {
+			errs = append(errs, field.Duplicate(at, t))
 		}
-		seen[c.Type] = true
 	}
 	return errs
 }
